@@ -83,8 +83,7 @@ func (g *Graph) check() (errs []error) {
 		g.checkUses(v, fail)
 	}
 	if len(errs) == 0 {
-		sorted := &Graph{Name: g.Name, nodes: append([]*Node(nil), g.nodes...)}
-		if err := sorted.sortOwn(); err != nil {
+		if _, err := g.Order(); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -48,6 +48,11 @@ func (g *Graph) clone(of map[*Value]*Value) *Graph {
 			constant: v.constant.Clone(), sparse: v.sparse.Clone(),
 		}
 		of[v] = w
+		if v.repeats != nil {
+			w.repeats = of[v.repeats]
+			w.since = w.repeats.Type
+			return w
+		}
 		if g.names[v.name] == v {
 			c.names[v.name] = w
 		}
@@ -89,8 +94,13 @@ func (g *Graph) clone(of map[*Value]*Value) *Graph {
 		c.AddOutput(of[v])
 	}
 	for _, v := range g.Infos {
-		if v.graph == g {
+		if v.graph == g && v.Current() {
 			c.Infos = append(c.Infos, copyOf(v))
+		}
+	}
+	for i, v := range g.repeats {
+		if v.Current() {
+			c.RepeatOutput(i, copyOf(v))
 		}
 	}
 	return c

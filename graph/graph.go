@@ -12,7 +12,7 @@ type Graph struct {
 	Doc          string
 	Metadata     []Entry
 	Quantization []Annotation
-	Infos        []*Value // values whose type the file declares, in its order
+	Infos        []*Value // values whose type the file declares, in its order, repeated declarations included
 	Wire         Wire
 
 	owner   *Node // the node that holds this graph; nil for a main graph or function body
@@ -21,6 +21,7 @@ type Graph struct {
 	consts  []*Value
 	nodes   []*Node
 	names   map[string]*Value
+	repeats map[int]*Value // by output, where the file declares it otherwise than the value itself
 }
 
 // Annotation is quantization information about a tensor, kept as it is.
@@ -121,6 +122,33 @@ func (g *Graph) SetOutput(i int, v *Value) {
 	g.outputs[i].dropUse(u)
 	g.outputs[i] = v
 	v.addUse(u)
+	delete(g.repeats, i)
+}
+
+// Repeat makes a further declaration of v, for Infos or RepeatOutput: files may
+// state a type in several places, and differently. It carries a type, a doc
+// string and metadata, but is no value of g.
+func (g *Graph) Repeat(v *Value) *Value {
+	return &Value{graph: g, repeats: v, since: v.Type}
+}
+
+// RepeatOutput makes the declaration r (see Repeat) stand where output i is
+// listed.
+func (g *Graph) RepeatOutput(i int, r *Value) {
+	if g.repeats == nil {
+		g.repeats = map[int]*Value{}
+	}
+	g.repeats[i] = r
+}
+
+// OutputDecl returns what is to be written as the declaration of output i: the
+// output itself, unless the file had a declaration of its own there that still
+// holds.
+func (g *Graph) OutputDecl(i int) *Value {
+	if r := g.repeats[i]; r != nil && r.Current() {
+		return r
+	}
+	return g.outputs[i]
 }
 
 // ClearOutputs drops all outputs, so that a clone can be given others.
@@ -128,7 +156,7 @@ func (g *Graph) ClearOutputs() {
 	for i, v := range g.outputs {
 		v.dropUse(Use{Graph: g, Index: i})
 	}
-	g.outputs = nil
+	g.outputs, g.repeats = nil, nil
 }
 
 // RemoveInput drops v from the inputs: a default becomes a plain constant;
@@ -150,6 +178,17 @@ func (g *Graph) RemoveInput(v *Value) error {
 func (g *Graph) AddConst(base string, t *Tensor) *Value {
 	v := &Value{name: g.UniqueName(base), graph: g}
 	g.names[v.name] = v
+	return g.SetDefault(v, t)
+}
+
+// AddInitializer adds an initializer of exactly that name. An input of that
+// name gets t as its default; any other value must not have it.
+func (g *Graph) AddInitializer(name string, t *Tensor) *Value {
+	v := g.names[name]
+	if v == nil {
+		v = &Value{name: name, graph: g}
+		g.names[name] = v
+	}
 	return g.SetDefault(v, t)
 }
 

@@ -25,6 +25,16 @@ func (g *Graph) Sort() error {
 
 // sortOwn is Sort without the nested graphs.
 func (g *Graph) sortOwn() error {
+	sorted, err := g.Order()
+	if err == nil {
+		g.nodes = sorted
+	}
+	return err
+}
+
+// Order returns the nodes of g in the order that Sort would give them, leaving
+// g as it is.
+func (g *Graph) Order() ([]*Node, error) {
 	pos := make(map[*Node]int, len(g.nodes))
 	for i, n := range g.nodes {
 		pos[n] = i
@@ -65,10 +75,9 @@ func (g *Graph) sortOwn() error {
 				names = append(names, g.nodes[i].String())
 			}
 		}
-		return fmt.Errorf("graph %q has a cycle through %s", g.Name, strings.Join(names, ", "))
+		return nil, fmt.Errorf("graph %q has a cycle through %s", g.Name, strings.Join(names, ", "))
 	}
-	g.nodes = sorted
-	return nil
+	return sorted, nil
 }
 
 // operands calls f for everything n reads, by itself or in nested graphs.

@@ -116,6 +116,25 @@ func Elements(dims []int64) int64 {
 	return n
 }
 
+// CheckDims reports a negative dimension, and dims whose elements are too many
+// to be counted.
+func CheckDims(dims []int64) error {
+	n := int64(1)
+	for _, d := range dims {
+		if d < 0 {
+			return fmt.Errorf("the dimension %d is negative", d)
+		}
+		if d > 0 && n > maxElements/d {
+			return fmt.Errorf("dims %v describe more than %d elements", dims, int64(maxElements))
+		}
+		n *= max(d, 1)
+	}
+	return nil
+}
+
+// maxElements keeps the number of bits of any tensor within int64.
+const maxElements = math.MaxInt64 / 128
+
 // Clone returns a copy that shares the element bytes.
 func (t *Tensor) Clone() *Tensor {
 	if t == nil {
@@ -130,10 +149,8 @@ func (t *Tensor) Clone() *Tensor {
 
 // Check reports dims or data that contradict each other.
 func (t *Tensor) Check() error {
-	for _, d := range t.Dims {
-		if d < 0 {
-			return fmt.Errorf("tensor %q has the negative dimension %d", t.Name, d)
-		}
+	if err := CheckDims(t.Dims); err != nil {
+		return fmt.Errorf("tensor %q: %w", t.Name, err)
 	}
 	if t.Type == String {
 		if int64(len(t.Strings)) != t.Len() {

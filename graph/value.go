@@ -18,6 +18,8 @@ type Value struct {
 	sparse   *SparseTensor
 	input    bool
 	uses     []Use
+	repeats  *Value // for a repeated declaration: the value that it is about
+	since    *Type  // the type which that value had then
 }
 
 // Use is one place where a value is read: an operand of a node, or, when Node
@@ -29,7 +31,22 @@ type Use struct {
 }
 
 // Name returns the value's name, unique within its graph.
-func (v *Value) Name() string { return v.name }
+func (v *Value) Name() string {
+	if v.repeats != nil {
+		return v.repeats.name
+	}
+	return v.name
+}
+
+// Current reports whether v is still to be written: not once it was removed,
+// and a repeated declaration (see Graph.Repeat) not once the value that it is
+// about was removed or given another type.
+func (v *Value) Current() bool {
+	if v.repeats != nil {
+		return v.repeats.graph != nil && v.repeats.Type == v.since
+	}
+	return v.graph != nil
+}
 
 // Graph returns the graph that v belongs to; nil once v was removed.
 func (v *Value) Graph() *Graph { return v.graph }
