@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"nuwa/exporter"
+	"nuwa/graph"
+	"nuwa/internal/fault"
+	"nuwa/internal/ort"
+)
+
+// Engine says how graphs are run. The zero value uses every core and the CPU.
+type Engine struct {
+	Threads   int            // intra-op threads; 0 means all cores
+	Providers []ort.Provider // in order of preference; none means the CPU
+	Plain     bool           // run nodes one by one as they stand, without ONNX Runtime's rewriting
+}
+
+// Open prepares m for many runs. The caller closes the session.
+func (e *Engine) Open(m *graph.Model) (*ort.Session, error) {
+	data, err := exporter.Encode(m)
+	if err != nil {
+		return nil, err
+	}
+	opt := ort.Options{Name: m.Graph.Name, Threads: e.Threads, Providers: e.Providers}
+	if e.Plain {
+		opt.Optimize = ort.None
+	}
+	return ort.NewSession(data, opt)
+}
+
+// Run runs m once and returns all its outputs by name.
+func (e *Engine) Run(ctx context.Context, m *graph.Model, inputs map[string]*graph.Tensor) (map[string]*graph.Tensor, error) {
+	s, err := e.Open(m)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Run(ctx, inputs, nil)
+}
+
+// Tap returns a copy of m whose outputs are the values called names, and which
+// computes nothing else. Inputs that are no longer read stay, so that the same
+// feeds fit.
+func Tap(m *graph.Model, names ...string) (*graph.Model, error) {
+	c := m.Clone()
+	vs := make([]*graph.Value, len(names))
+	for i, name := range names {
+		if vs[i] = c.Graph.Value(name); vs[i] == nil {
+			return nil, fmt.Errorf("no value is called %q", name)
+		}
+	}
+	c.Graph.ClearOutputs()
+	for _, v := range vs {
+		c.Graph.AddOutput(v)
+	}
+	Trim(c.Graph)
+	return c, nil
+}
+
+// Trim removes the nodes of g that no output depends on, then the initializers
+// that nothing reads. It returns how many of each went.
+func Trim(g *graph.Graph) (nodes, consts int) {
+	live := map[*graph.Node]bool{}
+	var mark func(v *graph.Value)
+	var markNode func(n *graph.Node)
+	markNode = func(n *graph.Node) {
+		if n == nil || live[n] {
+			return
+		}
+		live[n] = true
+		for _, v := range n.Inputs() {
+			mark(v)
+		}
+		for _, h := range n.Subgraphs() {
+			for _, m := range h.Nodes() {
+				markNode(m)
+			}
+			for _, v := range h.Outputs() {
+				mark(v)
+			}
+		}
+	}
+	mark = func(v *graph.Value) {
+		if v != nil {
+			markNode(v.Producer())
+		}
+	}
+	for _, v := range g.Outputs() {
+		mark(v)
+	}
+	all := append([]*graph.Node(nil), g.Nodes()...)
+	if g.Sort() == nil {
+		all = append(all[:0], g.Nodes()...)
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if !live[all[i]] && all[i].Remove() == nil {
+			nodes++
+		}
+	}
+	for _, v := range append([]*graph.Value(nil), g.Consts()...) {
+		if len(v.Uses()) == 0 && !v.IsInput() && g.RemoveConst(v) == nil {
+			consts++
+		}
+	}
+	return nodes, consts
+}
+
+// Inputs draws feeds for m at the given batch size: standard normal numbers
+// for floating types, zeros and ones for integers and booleans. The first
+// dimension of an input is its batch where it is not fixed; any other open
+// dimension is an error that names it.
+func Inputs(m *graph.Model, batch int, seed uint64) (map[string]*graph.Tensor, error) {
+	rng := rand.New(rand.NewPCG(seed, 0x6e757761))
+	feeds := map[string]*graph.Tensor{}
+	for _, v := range Feeds(m) {
+		dims, ok := v.Type.Dims()
+		if !ok {
+			return nil, &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", v.Name()), Got: "type " + v.Type.String(),
+				Want: "a tensor of known rank", Remedy: "declare the input's shape when exporting"}
+		}
+		for i, d := range dims {
+			switch {
+			case d < 0 && i == 0:
+				dims[i] = int64(batch)
+			case d < 0:
+				return nil, &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", v.Name()),
+					Got: fmt.Sprintf("the open dimension %d of %s", i, v.Type), Want: "a size",
+					Remedy: "give the image size with --size, or export with a fixed size"}
+			}
+		}
+		t, err := random(v.Type.Elem, dims, rng)
+		if err != nil {
+			return nil, &fault.Error{Kind: fault.Unsupported, Where: fmt.Sprintf("input %q", v.Name()), Err: err}
+		}
+		feeds[v.Name()] = t
+	}
+	return feeds, nil
+}
+
+// Feeds returns the inputs of m that a caller must give.
+func Feeds(m *graph.Model) []*graph.Value {
+	var vs []*graph.Value
+	for _, v := range m.Graph.Inputs() {
+		if v.Default() == nil && v.Sparse() == nil {
+			vs = append(vs, v)
+		}
+	}
+	return vs
+}
+
+// DynamicBatch reports whether some input leaves its first dimension open.
+func DynamicBatch(m *graph.Model) bool {
+	for _, v := range Feeds(m) {
+		if dims, ok := v.Type.Dims(); ok && len(dims) > 0 && dims[0] < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func random(typ graph.DType, dims []int64, rng *rand.Rand) (*graph.Tensor, error) {
+	n := graph.Elements(dims)
+	if typ.IsFloat() {
+		xs := make([]float64, n)
+		for i := range xs {
+			xs[i] = rng.NormFloat64()
+		}
+		return graph.FromFloats(typ, dims, xs)
+	}
+	if typ.Bits() < 8 {
+		return nil, fmt.Errorf("cannot make up values of type %s", typ)
+	}
+	step := int64(typ.Bits() / 8)
+	t := &graph.Tensor{Type: typ, Dims: dims, Data: make([]byte, n*step)}
+	for i := int64(0); i < n; i++ {
+		t.Data[i*step] = byte(rng.IntN(2))
+	}
+	return t, nil
+}

@@ -1,0 +1,143 @@
+// Package calibrate gathers statistics of a model's inner values over sample
+// inputs: means and second moments per channel. They come out of ONNX Runtime
+// as extra outputs of an instrumented copy, batch by batch, and are summed in
+// float64, so memory does not grow with the number of samples.
+//
+//	taps := []calibrate.Tap{{Value: mlp.Second.In.Name(), Rank: 3, Axis: 1, Width: mlp.Hidden}}
+//	moments, err := calibrate.Collect(ctx, eng, model, taps, batches)
+//	c := moments[0].Second(true) // the covariance over all samples and tokens
+//
+// It may import graph, internal/engine and internal/linalg.
+package calibrate
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"nuwa/graph"
+	"nuwa/internal/engine"
+	"nuwa/internal/fault"
+	"nuwa/internal/linalg"
+)
+
+// Feeds are batches of model inputs by name. A sequence can be ranged over
+// more than once and gives the same batches each time.
+type Feeds = iter.Seq2[map[string]*graph.Tensor, error]
+
+// Tap names a value to watch.
+type Tap struct {
+	Value string // the value's name
+	Rank  int    // its number of axes
+	Axis  int    // the axis of its channels, counted from the end: 1 is the last
+	Width int    // the number of channels
+}
+
+// Collect runs m over all feeds. A value that turns out NaN or infinite is an
+// error that names it.
+func Collect(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap, feeds Feeds) ([]*linalg.Moments, error) {
+	probe, names, err := instrument(m, taps)
+	if err != nil {
+		return nil, err
+	}
+	s, err := eng.Open(probe)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	out := make([]*linalg.Moments, len(taps))
+	for i := range out {
+		out[i] = linalg.NewMoments(taps[i].Width)
+	}
+	for feed, err := range feeds {
+		if err != nil {
+			return nil, err
+		}
+		res, err := s.Run(ctx, feed, nil)
+		if err != nil {
+			return nil, err
+		}
+		for i, n := range names {
+			if err := add(out[i], res, n); err != nil {
+				return nil, fmt.Errorf("value %q: %w", taps[i].Value, err)
+			}
+		}
+	}
+	if len(out) > 0 && out[0].Rows == 0 {
+		return nil, &fault.Error{Kind: fault.Data, Got: "no calibration samples", Remedy: "give images with --data, or use --calibration synthetic"}
+	}
+	return out, nil
+}
+
+// tapNames are the outputs that belong to one tap.
+type tapNames struct{ rows, sum, gram string }
+
+// instrument returns a copy of m that gives, for every tap, the number of
+// rows, their sum and, where asked, their second moment.
+func instrument(m *graph.Model, taps []Tap) (*graph.Model, []tapNames, error) {
+	c := m.Clone()
+	g := c.Graph
+	g.ClearOutputs()
+	var names []tapNames
+	ask := func(v *graph.Value) string {
+		g.AddOutput(v)
+		return v.Name()
+	}
+	for _, t := range taps {
+		v := g.Value(t.Value)
+		if v == nil {
+			return nil, nil, fmt.Errorf("no value is called %q", t.Value)
+		}
+		x := rows(g, v, t)
+		n := tapNames{rows: ask(g.Add("Shape", "rows", []*graph.Value{x}).Output(0))}
+		ones := g.Add("ReduceSum", "sum", []*graph.Value{x}, graph.Int("keepdims", 0))
+		if c.Opset("") >= 13 {
+			ones.SetInput(1, g.AddConst("axes", graph.NewTensor([]int64{1}, []int64{0})))
+		} else {
+			ones.SetAttr(graph.Ints("axes", 0))
+		}
+		n.sum = ask(ones.Output(0))
+		n.gram = ask(g.Add("Gemm", "gram", []*graph.Value{x, x, zero(g)}, graph.Int("transA", 1)).Output(0))
+		names = append(names, n)
+	}
+	engine.Trim(g)
+	return c, names, nil
+}
+
+// zero is Gemm's third operand, which opset 9 and 10 demand.
+func zero(g *graph.Graph) *graph.Value { return g.AddConst("zero", graph.Scalar(float32(0))) }
+
+// rows appends operators that turn v into a float32 matrix with one row per
+// position and the channels in columns.
+func rows(g *graph.Graph, v *graph.Value, t Tap) *graph.Value {
+	if t.Axis != 1 {
+		perm := []int64{}
+		for i := range t.Rank {
+			if i != t.Rank-t.Axis {
+				perm = append(perm, int64(i))
+			}
+		}
+		perm = append(perm, int64(t.Rank-t.Axis))
+		v = g.Add("Transpose", "channels_last", []*graph.Value{v}, graph.Ints("perm", perm...)).Output(0)
+	}
+	v = g.Add("Cast", "rows_f32", []*graph.Value{v}, graph.Int("to", int64(graph.Float32))).Output(0)
+	shape := g.AddConst("rows_shape", graph.NewTensor([]int64{2}, []int64{-1, int64(t.Width)}))
+	return g.Add("Reshape", "rows", []*graph.Value{v, shape}).Output(0)
+}
+
+// add takes the sums of one batch out of a run's results.
+func add(m *linalg.Moments, res map[string]*graph.Tensor, n tapNames) error {
+	shape, err := res[n.rows].Ints()
+	if err != nil {
+		return err
+	}
+	sum, err := res[n.sum].Float32s()
+	if err != nil {
+		return err
+	}
+	gram, err := res[n.gram].Float32s()
+	if err != nil {
+		return err
+	}
+	return m.Add(int(shape[0]), sum, gram)
+}

@@ -1,0 +1,75 @@
+// Package mlp shrinks hidden layers: it chooses which hidden neurons stay and
+// gives the second linear map the weight with which they stand in best for the
+// full layer.
+//
+//	moments, err := mlp.Calibrate(ctx, eng, model, vit, feeds)
+//	keep := mlp.ByActivation(moments[i], 256)
+//	fit, err := mlp.Prune(model, vit.MLPs[i], moments[i], keep, linalg.Options{})
+//
+// It may import graph, passes/structure, passes/calibrate, internal/engine and
+// internal/linalg.
+package mlp
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+
+	"nuwa/graph"
+	"nuwa/internal/engine"
+	"nuwa/internal/linalg"
+	"nuwa/passes/calibrate"
+	"nuwa/passes/structure"
+)
+
+// Calibrate gathers the moments of the post-activation hidden neurons of every
+// layer of sites, in one run over feeds.
+func Calibrate(ctx context.Context, eng *engine.Engine, m *graph.Model, shapes *engine.Shapes, sites []*structure.MLP, feeds calibrate.Feeds) ([]*linalg.Moments, error) {
+	taps := make([]calibrate.Tap, len(sites))
+	for i, s := range sites {
+		v := s.Second.In
+		d, ok := shapes.Of(v)
+		if !ok {
+			return nil, fmt.Errorf("the shape of %q is not known", v.Name())
+		}
+		taps[i] = calibrate.Tap{Value: v.Name(), Rank: len(d), Axis: s.Second.Axis, Width: s.Hidden}
+	}
+	return calibrate.Collect(ctx, eng, m, taps, feeds)
+}
+
+// ByActivation keeps the width neurons of largest mean activation, the rule of
+// the paper, in ascending order. Ties go to the lower number.
+func ByActivation(m *linalg.Moments, width int) []int {
+	mean := m.Mean()
+	order := make([]int, len(mean))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(mean[b], mean[a]) })
+	keep := order[:min(width, len(order))]
+	slices.Sort(keep)
+	return keep
+}
+
+// Prune keeps the hidden neurons in keep, ascending, and refits the second map
+// to the full layer's output.
+func Prune(m *graph.Model, site *structure.MLP, moments *linalg.Moments, keep []int, o linalg.Options) (*linalg.Fit, error) {
+	w, b, err := site.Second.Weight()
+	if err != nil {
+		return nil, err
+	}
+	fit, err := linalg.Reconstruct(moments, mat.DenseCopyOf(w.T()), keep, o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", site.Second.Node, err)
+	}
+	if site.Second.B == nil && fit.Shift == nil {
+		b = nil
+	}
+	for i, s := range fit.Shift {
+		b[i] += s
+	}
+	return fit, site.Rebuild(m, keep, mat.DenseCopyOf(fit.W.T()), b)
+}

@@ -1,0 +1,416 @@
+package structure
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+
+	"nuwa/graph"
+)
+
+// Attention is one multi-head attention: the softmax, the two products around
+// it, and the linear maps that feed and drain them.
+type Attention struct {
+	Softmax *graph.Node
+	QK, PV  *graph.Node // the products Q·Kᵀ and P·V
+	Q, K, V *Operand    // nil where not understood
+	Out     *Output     // nil where not understood
+
+	Heads  int // as far as the shapes tell
+	QKDim  int // width of queries and keys per head
+	VODim  int // width of values and outputs per head
+	Tokens int // queries per head
+
+	QKReason string // why q/k cannot be reduced; empty when it can
+	VOReason string // why v/o cannot be reduced; empty when it can
+}
+
+// Output is the way from the product P·V to the output projection.
+type Output struct {
+	Linear *Linear
+	leaf   *Leaf
+	heads  []int // factors of the projection's input axis
+	width  []int
+	axis   int // the projection's input axis in the target
+	Scale  float64
+}
+
+// attention follows one Softmax outward. It returns nil where the softmax does
+// not stand between two products, so that it is no attention.
+func (f *finder) attention(ctx context.Context, softmax *graph.Node) (*Attention, error) {
+	pv, side := f.productAfter(softmax)
+	if pv == nil {
+		return nil, nil
+	}
+	qk, reason := f.productBefore(softmax)
+	if qk == nil {
+		return nil, f.decline(softmax, "attention", reason)
+	}
+	a := &Attention{Softmax: softmax, QK: qk, PV: pv}
+	a.measure(f, side)
+	var err error
+	var q, k, v sideOf
+	if q, err = f.side(ctx, qk, 0, 1); err != nil {
+		return nil, err
+	}
+	if k, err = f.side(ctx, qk, 1, 2); err != nil {
+		return nil, err
+	}
+	if v, err = f.side(ctx, pv, 1-side, side+1); err != nil {
+		return nil, err
+	}
+	a.Q, a.K, a.V = q.operand, k.operand, v.operand
+	out, outReason, err := f.output(ctx, pv, side)
+	if err != nil {
+		return nil, err
+	}
+	a.Out = out
+	a.QKReason = firstReason("queries", q.reason, "keys", k.reason)
+	if a.QKReason == "" {
+		a.QKReason = pairing(f, a.Q, a.K, "queries", "keys")
+	}
+	a.VOReason = firstReason("values", v.reason, "output", outReason)
+	if a.VOReason == "" {
+		a.VOReason = a.pairOutput(f)
+	}
+	if a.Q != nil {
+		a.Heads = len(a.Q.Channels)
+	} else if a.V != nil {
+		a.Heads = len(a.V.Channels)
+	}
+	return a, nil
+}
+
+func firstReason(pairs ...string) string {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			return pairs[i] + ": " + pairs[i+1]
+		}
+	}
+	return ""
+}
+
+// measure reads heads, widths and tokens off the products' shapes.
+func (a *Attention) measure(f *finder, side int) {
+	b := f.shapes.Batch[0]
+	if d, ok := f.shapes.At(a.QK.Input(0), b); ok && len(d) >= 2 {
+		a.QKDim, a.Tokens = int(d[len(d)-1]), int(d[len(d)-2])
+		a.Heads = int(graph.Elements(d[:len(d)-2])) / max(1, b)
+	}
+	if d, ok := f.shapes.At(a.PV.Input(1-side), b); ok && len(d) >= 2 {
+		a.VODim = int(d[len(d)-1])
+		if side == 1 {
+			a.VODim = int(d[len(d)-2])
+		}
+	}
+}
+
+// productAfter finds the product that first takes up what softmax gives, and
+// which of its operands that is.
+func (f *finder) productAfter(softmax *graph.Node) (*graph.Node, int) {
+	seen := map[*graph.Value]bool{}
+	next := []*graph.Value{softmax.Output(0)}
+	for len(next) > 0 {
+		v := next[0]
+		next = next[1:]
+		if v == nil || seen[v] {
+			continue
+		}
+		seen[v] = true
+		for _, u := range v.Uses() {
+			switch {
+			case u.Node == nil:
+			case isProduct(u.Node):
+				return u.Node, u.Index
+			case u.Node.Is(unaryOps...) || u.Node.Is(naryOps...) || u.Node.Is(layoutOps...) || f.byNode[u.Node] != nil:
+				next = append(next, u.Node.Outputs()...)
+			}
+		}
+	}
+	return nil, 0
+}
+
+// productBefore finds the product whose result reaches softmax through
+// elementwise operators and rearrangements; linear maps (talking heads) are
+// passed only when there is no other way.
+func (f *finder) productBefore(softmax *graph.Node) (*graph.Node, string) {
+	for _, throughLinear := range []bool{false, true} {
+		var found []*graph.Node
+		seen := map[*graph.Node]bool{}
+		var walk func(v *graph.Value)
+		walk = func(v *graph.Value) {
+			if v == nil || v.Producer() == nil || seen[v.Producer()] {
+				return
+			}
+			n := v.Producer()
+			seen[n] = true
+			switch {
+			case isProduct(n):
+				found = append(found, n)
+			case n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...) || throughLinear && f.byNode[n] != nil:
+				for _, x := range n.Inputs() {
+					walk(x)
+				}
+			}
+		}
+		walk(softmax.Input(0))
+		switch {
+		case len(found) == 1:
+			return found[0], ""
+		case len(found) > 1:
+			return nil, fmt.Sprintf("the logits combine %d products (%s, %s)", len(found), found[0], found[1])
+		}
+	}
+	return nil, "no product of two computed tensors leads to the softmax"
+}
+
+type sideOf struct {
+	operand *Operand
+	reason  string
+}
+
+// side follows operand i of a product back to its linear map. The width of its
+// heads lies on the axis counted from the end.
+func (f *finder) side(ctx context.Context, product *graph.Node, i, widthAxis int) (sideOf, error) {
+	target := product.Input(i)
+	v := target
+	for f.linearOf[v] == nil {
+		n := v.Producer()
+		if n == nil {
+			return sideOf{reason: why(nil)}, nil
+		}
+		cs := computed(n)
+		if len(cs) != 1 || !plain(n, cs[0]) {
+			return sideOf{reason: why(n)}, nil
+		}
+		v = cs[0]
+	}
+	l := f.linearOf[v]
+	t, err := f.fan(ctx, v, l.Axis)
+	if err != nil {
+		return sideOf{}, err
+	}
+	leaf := t.leafOf(target)
+	if leaf == nil || leaf.Reason != "" {
+		return sideOf{reason: "its layout is not understood: " + leaf.reason()}, nil
+	}
+	for _, other := range t.leaves {
+		if other.Reason != "" {
+			return sideOf{reason: fmt.Sprintf("%s also feeds %q: %s", l.Node, other.Value.Name(), other.Reason)}, nil
+		}
+	}
+	if t.overlap() {
+		return sideOf{reason: fmt.Sprintf("channels of %s are used more than once", l.Node)}, nil
+	}
+	if len(target.Uses()) != 1 {
+		return sideOf{reason: fmt.Sprintf("%q has another consumer", target.Name())}, nil
+	}
+	if len(l.W.Uses()) > 1 {
+		return sideOf{reason: fmt.Sprintf("the weight of %s is shared with %s", l.Node, otherUser(l.W, l.Node))}, nil
+	}
+	o, err := newOperand(l, t, leaf, widthAxis)
+	if err != nil {
+		return sideOf{reason: err.Error()}, nil
+	}
+	return sideOf{operand: o}, nil
+}
+
+func (leaf *Leaf) reason() string {
+	if leaf == nil {
+		return "it is read by something else on the way"
+	}
+	return leaf.Reason
+}
+
+func (t *fan) leafOf(v *graph.Value) *Leaf {
+	for _, l := range t.leaves {
+		if l.Value == v {
+			return l
+		}
+	}
+	return nil
+}
+
+// overlap reports whether two leaves read the same channel.
+func (t *fan) overlap() bool {
+	taken := map[int]bool{}
+	for _, leaf := range t.leaves {
+		heads, _ := leaf.layout.headFactors(-1)
+		cols := []int{int(leaf.layout.offset)}
+		for _, f := range heads {
+			cols = spread(cols, leaf.layout.factors[f])
+		}
+		for _, c := range cols {
+			if taken[c] {
+				return true
+			}
+			taken[c] = true
+		}
+	}
+	return false
+}
+
+func otherUser(v *graph.Value, not *graph.Node) string {
+	for _, n := range v.Users() {
+		if n != not {
+			return n.String()
+		}
+	}
+	return "an output"
+}
+
+// pairing tells why the heads of two operands of one product do not go
+// together, or nothing.
+func pairing(f *finder, a, b *Operand, an, bn string) string {
+	x, _ := f.shapes.At(a.Leaf.Value, f.shapes.Batch[1])
+	y, _ := f.shapes.At(b.Leaf.Value, f.shapes.Batch[1])
+	if len(x) != len(y) || !slices.Equal(x[:len(x)-2], y[:len(y)-2]) {
+		return fmt.Sprintf("%s and %s differ in their leading axes: %v and %v", an, bn, x, y)
+	}
+	if !slices.Equal(a.places(), b.places()) {
+		return fmt.Sprintf("the heads of %s and %s are not arranged alike", an, bn)
+	}
+	return ""
+}
+
+// output follows the product P·V, whose operand side is P, forward to the
+// linear map that mixes the heads.
+func (f *finder) output(ctx context.Context, pv *graph.Node, side int) (*Output, string, error) {
+	o := pv.Output(0)
+	t, err := f.fan(ctx, o, side+1)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(t.leaves) != 1 {
+		return nil, fmt.Sprintf("it is read in %d different ways", len(t.leaves)), nil
+	}
+	leaf := t.leaves[0]
+	l := f.byNode[leaf.Value.OnlyUser()]
+	switch {
+	case l == nil || l.In != leaf.Value:
+		return nil, fmt.Sprintf("%q does not go to one linear map", leaf.Value.Name()), nil
+	case leaf.Reason != "":
+		return nil, "its layout is not understood: " + leaf.Reason, nil
+	case len(l.W.Uses()) > 1:
+		return nil, fmt.Sprintf("the weight of %s is shared with %s", l.Node, otherUser(l.W, l.Node)), nil
+	}
+	out := &Output{Linear: l, leaf: leaf, axis: len(leaf.layout.dst) - l.Axis, Scale: leaf.scale[0]}
+	for i := range leaf.scale {
+		if leaf.scale[i] != out.Scale || leaf.shift[i] != 0 {
+			return nil, "channels are scaled or shifted differently before the output projection", nil
+		}
+	}
+	lay := leaf.layout
+	out.width = lay.src[lay.channel]
+	for _, fc := range lay.dst[out.axis] {
+		if !contains(out.width, fc) {
+			out.heads = append(out.heads, fc)
+		}
+	}
+	if len(out.width) != 1 || !contains(lay.dst[out.axis], out.width[0]) || lay.offset != 0 {
+		return nil, "the channels of a head are not on the projection's input axis", nil
+	}
+	slices.SortFunc(out.heads, func(x, y int) int {
+		a, b := lay.factors[x], lay.factors[y]
+		if a.axis != b.axis {
+			return a.axis - b.axis
+		}
+		return int(b.stride - a.stride)
+	})
+	return out, "", nil
+}
+
+// pairOutput tells why the heads of the values and of the output projection do
+// not go together, or nothing.
+func (a *Attention) pairOutput(f *finder) string {
+	x, _ := f.shapes.At(a.V.Leaf.Value, f.shapes.Batch[1])
+	y, _ := f.shapes.At(a.PV.Output(0), f.shapes.Batch[1])
+	if len(x) != len(y) || !slices.Equal(x[:len(x)-2], y[:len(y)-2]) {
+		return fmt.Sprintf("values are shared between heads: %v for products of %v", x, y)
+	}
+	var ps []place
+	lay := a.Out.leaf.layout
+	for _, f := range a.Out.heads {
+		fc := lay.factors[f]
+		ps = append(ps, place{fc.axis, fc.stride, fc.size})
+	}
+	if !slices.Equal(ps, a.V.places()) {
+		return "the heads of values and output projection are not arranged alike"
+	}
+	return ""
+}
+
+// Rows returns, for heads of the given width, the input channel of the output
+// projection that position j of head h feeds.
+func (o *Output) Rows(width int) [][]int {
+	lay := o.leaf.layout.resized(nil, o.width, int64(width))
+	id := lay.src[lay.channel][0]
+	rows := []int{0}
+	for _, f := range o.heads {
+		fc := lay.factors[f]
+		fc.stride = lay.dstPlace(f).stride
+		rows = spread(rows, fc)
+	}
+	out := make([][]int, len(rows))
+	fc := lay.factors[id]
+	fc.stride = lay.dstPlace(id).stride
+	for h, r := range rows {
+		out[h] = spread([]int{r}, fc)
+	}
+	return out
+}
+
+// Head returns what head h adds to the projection's output: a width×out
+// matrix, any scale on the way folded in. w is the projection's weight.
+func (o *Output) Head(w *mat.Dense, h int) *mat.Dense {
+	rows := o.Rows(o.Width())[h]
+	out, _ := w.Dims()
+	m := mat.NewDense(len(rows), out, nil)
+	for i := range out {
+		from := w.RawRowView(i)
+		for j, r := range rows {
+			m.Set(j, i, o.Scale*from[r])
+		}
+	}
+	return m
+}
+
+// Width returns the head width that the projection takes now.
+func (o *Output) Width() int { return int(o.leaf.layout.factors[o.width[0]].size) }
+
+// Rebuild puts a new output projection in the place of o's, made of the given
+// width×out matrices, one per head. The product P·V must give heads of that
+// width by then.
+func (o *Output) Rebuild(m *graph.Model, product *graph.Node, heads []*mat.Dense) error {
+	width, out := heads[0].Dims()
+	_, b, err := o.Linear.Weight()
+	if err != nil {
+		return err
+	}
+	rows := o.Rows(width)
+	w := mat.NewDense(out, width*len(heads), nil)
+	for h, hm := range heads {
+		for j, r := range rows[h] {
+			for i := range out {
+				w.Set(i, r, hm.At(j, i))
+			}
+		}
+	}
+	if o.Linear.B == nil {
+		b = nil
+	}
+	name := o.Linear.baseName()
+	v, err := o.leaf.layout.resized(nil, o.width, int64(width)).emit(m.Graph, product.Output(0), name+"_heads")
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Linear.Node, err)
+	}
+	v = castLike(m.Graph, v, o.leaf.rootElem, o.leaf.elem)
+	y, err := o.Linear.Rebuild(m.Graph, v, name, w, b)
+	if err != nil {
+		return err
+	}
+	o.Linear.Out.ReplaceUses(y)
+	return nil
+}

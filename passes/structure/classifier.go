@@ -1,0 +1,145 @@
+package structure
+
+import (
+	"nuwa/graph"
+	"nuwa/internal/engine"
+)
+
+// Classifier is an output whose channels are classes: one linear map, or
+// several whose results are combined class by class, as distilled models
+// average two heads.
+type Classifier struct {
+	Output  *graph.Value
+	Linears []*Linear
+	Classes int
+	Softmax bool // the output is probabilities, not logits
+	Reason  string
+
+	nodes []*graph.Node // between the linear maps and Output
+}
+
+// classifiers looks behind every floating-point output for linear maps that
+// give one number per class.
+func (f *finder) classifiers() []*Classifier {
+	var found []*Classifier
+	for _, out := range f.g.Outputs() {
+		d, ok := f.shapes.Of(out)
+		if !ok || len(d) < 2 || d[len(d)-1].Dynamic() || !f.shapes.Elem(out).IsFloat() {
+			continue
+		}
+		c := &Classifier{Output: out, Classes: int(d[len(d)-1].Fixed)}
+		if f.classifier(c, out, map[*graph.Value]bool{}) && len(c.Linears) > 0 && f.poolsTokens(d) {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// poolsTokens reports whether an output of these dimensions has one row per
+// image: all but the batch and the classes are one.
+func (f *finder) poolsTokens(d []engine.Size) bool {
+	for _, s := range d[1 : len(d)-1] {
+		if s != fixed(1) {
+			return false
+		}
+	}
+	return true
+}
+
+// classifier walks from v back to linear maps through operators that treat
+// every class alike. It reports whether it arrived everywhere.
+func (f *finder) classifier(c *Classifier, v *graph.Value, seen map[*graph.Value]bool) bool {
+	if seen[v] {
+		return true
+	}
+	seen[v] = true
+	if l := f.linearOf[v]; l != nil {
+		if l.OutDim != c.Classes || l.Axis != 1 {
+			return false
+		}
+		c.Linears = append(c.Linears, l)
+		return true
+	}
+	n := v.Producer()
+	if n == nil || n.Domain != "" && n.Domain != "ai.onnx" {
+		return false
+	}
+	switch {
+	case n.Is("Softmax", "LogSoftmax"):
+		d, _ := f.shapes.Of(v)
+		if wrap(int(n.IntAttr("axis", map[bool]int64{true: -1, false: 1}[f.m.Opset("") >= 13])), len(d)) != len(d)-1 {
+			return false
+		}
+		c.Softmax = true
+	case n.Is("Identity", "Cast", "Sigmoid"):
+	case n.Is("Add", "Sub", "Mul", "Div", "Mean", "Sum"):
+		for _, x := range n.Inputs() {
+			d, ok := f.shapes.Of(x)
+			if !ok || x.Const() != nil && x.Const().Len() != 1 || x.Const() == nil && (len(d) == 0 || d[len(d)-1] != fixed(c.Classes)) {
+				return false
+			}
+		}
+	case n.Is("Squeeze", "Unsqueeze", "Reshape", "Flatten"):
+		if axis, ok := f.carryAxis(n, 1); !ok || axis != 1 || n.Is("Reshape") && len(computed(n)) != 1 {
+			return false
+		}
+	default:
+		return false
+	}
+	c.nodes = append(c.nodes, n)
+	for _, x := range computed(n) {
+		if !f.classifier(c, x, seen) {
+			return false
+		}
+	}
+	return true
+}
+
+// pooling names what turns tokens into the classifier's one row, walking back
+// from the classifier through operators that keep the row.
+func (f *finder) pooling(vit *ViT) string {
+	if len(vit.Classifiers) == 0 {
+		return ""
+	}
+	v := vit.Classifiers[0].Linears[0].In
+	for range 40 {
+		n := v.Producer()
+		if n == nil {
+			return ""
+		}
+		switch {
+		case n.Is("ReduceMean", "GlobalAveragePool"):
+			in, _ := f.shapes.Of(n.Input(0))
+			out, _ := f.shapes.Of(n.Output(0))
+			if f.reducesTokens(in, out) {
+				return "mean"
+			}
+		case n.Is("ReduceMax", "GlobalMaxPool"):
+			return "max"
+		case n.Is("Gather", "Slice", "Split"):
+			return "class token"
+		case n.Is("MatMul") && isProduct(n):
+			return "attention"
+		}
+		cs := computed(n)
+		if len(cs) == 0 {
+			return ""
+		}
+		v = cs[0]
+		for _, c := range cs { // the longer way round a decomposed norm
+			if c.Producer() != nil && v.Producer() != nil && f.order[c.Producer()] < f.order[v.Producer()] {
+				v = c
+			}
+		}
+	}
+	return ""
+}
+
+// reducesTokens tells a mean over tokens from the mean inside a decomposed
+// norm, which is over channels, the last axis.
+func (f *finder) reducesTokens(in, out []engine.Size) bool {
+	if len(in) < 3 {
+		return false
+	}
+	return len(out) > 0 && out[len(out)-1] != fixed(1) || len(out) == 0
+}

@@ -1,0 +1,47 @@
+package structure
+
+import (
+	"nuwa/graph"
+	"nuwa/internal/engine"
+)
+
+// rows returns how many times l is applied for one image.
+func (l *Linear) rows(s *engine.Shapes) float64 {
+	d, _ := s.At(l.Out, 1)
+	return float64(graph.Elements(d)) / float64(l.OutDim)
+}
+
+// UnitMACs returns the multiply-accumulates per image that one q/k channel and
+// one v/o channel of every head cost together, the heads of the site sharing
+// their width: (2·N·d + N²)·H each for plain self-attention.
+func (a *Attention) UnitMACs(s *engine.Shapes) (qk, vo float64) {
+	logits, _ := s.At(a.QK.Output(0), 1)
+	qk = float64(graph.Elements(logits))
+	for _, o := range []*Operand{a.Q, a.K} {
+		if o != nil {
+			qk += float64(len(o.Channels)*o.Linear.InDim) * o.Linear.rows(s)
+		}
+	}
+	out, _ := s.At(a.PV.Output(0), 1)
+	keys := 1.0
+	if d, ok := s.At(a.QK.Output(0), 1); ok {
+		keys = float64(d[len(d)-1])
+	}
+	if a.V == nil || a.Out == nil {
+		return qk, 0
+	}
+	vo = float64(graph.Elements(out)) / float64(a.VODim) * keys
+	vo += float64(len(a.V.Channels)*a.V.Linear.InDim) * a.V.Linear.rows(s)
+	vo += float64(len(a.V.Channels)*a.Out.Linear.OutDim) * a.Out.Linear.rows(s)
+	return qk, vo
+}
+
+// UnitMACs returns the multiply-accumulates per image that one hidden channel
+// costs: 2·N·d, or 3·N·d where the layer is gated.
+func (m *MLP) UnitMACs(s *engine.Shapes) float64 {
+	n := float64(m.Second.OutDim) * m.Second.rows(s)
+	for _, l := range m.First {
+		n += float64(l.InDim) * l.rows(s) * float64(l.OutDim) / float64(m.Hidden)
+	}
+	return n
+}

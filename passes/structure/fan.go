@@ -1,0 +1,279 @@
+package structure
+
+import (
+	"context"
+	"fmt"
+
+	"nuwa/graph"
+	"nuwa/internal/engine"
+)
+
+// A fan is everything that becomes of one value through plain operators. Its
+// leaves are the values that something else reads: for a packed qkv linear,
+// the operands of the two products.
+type fan struct {
+	root    *graph.Value
+	axis    int // the root's axis that holds channels
+	leaves  []*Leaf
+	parents map[*graph.Value]*graph.Node
+}
+
+// Leaf is one value at the end of a fan: the same channels as the root's, all
+// or some, rearranged, scaled and shifted.
+type Leaf struct {
+	Value  *graph.Value
+	Reason string // why the way to it could not be understood; empty if it was
+
+	elem         graph.DType // of Value
+	rootElem     graph.DType // of the fan's root
+	layout       *layout
+	scale, shift []float64 // per channel of the root
+}
+
+// fan follows root, whose channels lie on the axis counted from the end.
+func (f *finder) fan(ctx context.Context, root *graph.Value, axisFromEnd int) (*fan, error) {
+	if t, ok := f.fans[root]; ok {
+		return t, nil
+	}
+	sizes, ok := f.shapes.Of(root)
+	if !ok || len(sizes) < axisFromEnd {
+		return nil, fmt.Errorf("the shape of %q is not known", root.Name())
+	}
+	t := &fan{root: root, axis: len(sizes) - axisFromEnd, parents: map[*graph.Value]*graph.Node{}}
+	f.fans[root] = t
+	reached := []*graph.Value{root}
+	for i := 0; i < len(reached); i++ {
+		v := reached[i]
+		leaf := v.IsOutput()
+		for _, n := range v.Users() {
+			if !plain(n, v) {
+				leaf = true
+				continue
+			}
+			for _, w := range n.Outputs() {
+				if w != nil && len(w.Uses()) > 0 && t.parents[w] == nil {
+					t.parents[w] = n
+					reached = append(reached, w)
+				}
+			}
+		}
+		if leaf {
+			t.leaves = append(t.leaves, &Leaf{Value: v, elem: f.shapes.Elem(v), rootElem: f.shapes.Elem(root)})
+		}
+	}
+	return t, f.decodeFan(ctx, t, sizes)
+}
+
+// decodeFan sends the numbers of the root's elements through the fan's layout
+// operators, in ONNX Runtime, and reads off where they arrive.
+func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) error {
+	src := make([]int64, len(sizes))
+	dynamic := make([]bool, len(sizes))
+	for i, s := range sizes {
+		src[i], dynamic[i] = s.At(f.shapes.Batch[1]), s.Dynamic()
+	}
+	codes, err := f.trace(ctx, t, src)
+	if err != nil {
+		return err
+	}
+	for _, leaf := range t.leaves {
+		c, ok := codes[leaf.Value]
+		if !ok {
+			leaf.Reason = "its elements could not be traced"
+			continue
+		}
+		xs, err := c.Ints()
+		if err != nil {
+			return err
+		}
+		if leaf.layout, err = decode(xs, c.Dims, src, t.axis, dynamic); err != nil {
+			leaf.Reason = err.Error()
+			continue
+		}
+		if leaf.scale, leaf.shift, err = t.affine(leaf, codes, src); err != nil {
+			leaf.Reason = err.Error()
+		}
+	}
+	return nil
+}
+
+// trace runs the layout operators of t on element numbers. It returns, for
+// every value of the fan, which element of the root stands where.
+func (f *finder) trace(ctx context.Context, t *fan, src []int64) (map[*graph.Value]*graph.Tensor, error) {
+	m := graph.NewModel(f.m.Opsets...)
+	m.IRVersion = f.m.IRVersion
+	g := m.Graph
+	dims := make([]graph.Dim, len(src))
+	for i, d := range src {
+		dims[i] = graph.Fixed(d)
+	}
+	numbers := make([]int64, graph.Elements(src))
+	for i := range numbers {
+		numbers[i] = int64(i)
+	}
+	in := g.AddInput("codes", graph.TensorType(graph.Int64, dims...))
+	copies := map[*graph.Value]*graph.Value{t.root: in}
+	done := map[*graph.Node]bool{}
+	var copyOf func(v *graph.Value) *graph.Value
+	copyOf = func(v *graph.Value) *graph.Value {
+		if c := copies[v]; c != nil {
+			return c
+		}
+		n := t.parents[v]
+		x := copyOf(computed(n)[0])
+		if !n.Is(layoutOps...) || n.Is("Identity") {
+			copies[v] = x
+			return x
+		}
+		if !done[n] {
+			done[n] = true
+			c := g.NewNode(n.Op, n.Name)
+			for _, a := range n.Attrs() {
+				c.SetAttr(a)
+			}
+			for i, u := range n.Inputs() {
+				switch {
+				case i == 0:
+					c.SetInput(0, x)
+				case u != nil:
+					c.SetInput(i, g.AddConst(u.Name(), u.Const()))
+				}
+			}
+			for _, o := range n.Outputs() {
+				if o == nil {
+					c.AddOutput("")
+				} else {
+					copies[o] = c.AddOutput(g.UniqueName("t_" + o.Name()))
+				}
+			}
+		}
+		return copies[v]
+	}
+	wanted := map[*graph.Value]*graph.Value{}
+	for _, leaf := range t.leaves {
+		for v := leaf.Value; v != t.root; v = computed(t.parents[v])[0] {
+			wanted[v] = copyOf(v)
+		}
+	}
+	outs := map[*graph.Value]bool{}
+	for _, c := range wanted {
+		if c != in {
+			outs[c] = true
+		}
+	}
+	for _, n := range g.Nodes() {
+		for _, o := range n.Outputs() {
+			if o != nil && outs[o] {
+				g.AddOutput(o)
+			}
+		}
+	}
+	numbered := graph.NewTensor(src, numbers)
+	found := map[*graph.Value]*graph.Tensor{t.root: numbered}
+	if len(g.Outputs()) == 0 {
+		for v := range wanted {
+			found[v] = numbered
+		}
+		return found, nil
+	}
+	run := engine.Engine{Threads: 1, Plain: true}
+	res, err := run.Run(ctx, m, map[string]*graph.Tensor{"codes": numbered})
+	if err != nil {
+		return nil, fmt.Errorf("tracing the layout behind %q: %w", t.root.Name(), err)
+	}
+	for v, c := range wanted {
+		if c == in {
+			found[v] = numbered
+		} else {
+			found[v] = res[c.Name()]
+		}
+	}
+	return found, nil
+}
+
+// affine collects the constants that multiply and shift the channels on the
+// way to leaf. A constant that differs along anything but channels is an
+// error.
+func (t *fan) affine(leaf *Leaf, codes map[*graph.Value]*graph.Tensor, src []int64) (scale, shift []float64, err error) {
+	scale, shift = make([]float64, src[t.axis]), make([]float64, src[t.axis])
+	for i := range scale {
+		scale[i] = 1
+	}
+	var way []*graph.Node
+	for v := leaf.Value; v != t.root; v = computed(t.parents[v])[0] {
+		way = append(way, t.parents[v])
+	}
+	for i := len(way) - 1; i >= 0; i-- {
+		n := way[i]
+		if !n.Is("Mul", "Div", "Add", "Sub") {
+			continue
+		}
+		x := computed(n)[0]
+		c := n.Input(0)
+		if c == x {
+			c = n.Input(1)
+		}
+		k, err := perChannel(c.Const(), codes[x], src, t.axis)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", n, err)
+		}
+		for j := range scale {
+			switch n.Op {
+			case "Mul":
+				scale[j], shift[j] = scale[j]*k[j], shift[j]*k[j]
+			case "Div":
+				scale[j], shift[j] = scale[j]/k[j], shift[j]/k[j]
+			case "Add":
+				shift[j] += k[j]
+			case "Sub":
+				shift[j] -= k[j]
+			}
+		}
+	}
+	return scale, shift, nil
+}
+
+// perChannel reads the constant c, broadcast over a tensor of codes, as one
+// number per channel of the root.
+func perChannel(c, codes *graph.Tensor, src []int64, axis int) ([]float64, error) {
+	xs, err := c.Floats()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float64, src[axis])
+	if len(xs) == 1 && len(c.Dims) <= len(codes.Dims) {
+		for i := range out {
+			out[i] = xs[0]
+		}
+		return out, nil
+	}
+	off := len(codes.Dims) - len(c.Dims)
+	if off < 0 {
+		return nil, fmt.Errorf("a constant of shape %v widens %v", c.Dims, codes.Dims)
+	}
+	for i, d := range c.Dims {
+		if d != 1 && d != codes.Dims[off+i] {
+			return nil, fmt.Errorf("a constant of shape %v widens %v", c.Dims, codes.Dims)
+		}
+	}
+	all, err := codes.Ints()
+	if err != nil {
+		return nil, err
+	}
+	place, step, cplace := strides(src), strides(codes.Dims), strides(c.Dims)
+	known := make([]bool, len(out))
+	for i, code := range all {
+		at := int64(0)
+		for a, d := range c.Dims {
+			if d != 1 {
+				at += int64(i) / step[off+a] % d * cplace[a]
+			}
+		}
+		ch := code / place[axis] % src[axis]
+		if known[ch] && out[ch] != xs[at] {
+			return nil, fmt.Errorf("a constant of shape %v differs within one channel", c.Dims)
+		}
+		known[ch], out[ch] = true, xs[at]
+	}
+	return out, nil
+}

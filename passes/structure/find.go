@@ -1,0 +1,139 @@
+package structure
+
+import (
+	"context"
+
+	"nuwa/graph"
+	"nuwa/internal/engine"
+)
+
+// ViT is what was found in a model.
+type ViT struct {
+	Blocks      []Block // in order of computation
+	Attentions  []*Attention
+	MLPs        []*MLP
+	Classifiers []*Classifier
+	Declined    []Declined
+	Pooling     string // "class token", "mean", "max" or ""
+	Dim         int    // the embedding width
+	Shapes      *engine.Shapes
+}
+
+// Block pairs an attention with the hidden layer behind it; either may be nil.
+type Block struct {
+	Attention *Attention
+	MLP       *MLP
+}
+
+// Declined is a place that looked like attention, a hidden layer or a
+// classifier, and why it is left alone.
+type Declined struct {
+	Node   *graph.Node
+	What   string
+	Reason string
+}
+
+type finder struct {
+	m        *graph.Model
+	g        *graph.Graph
+	eng      *engine.Engine
+	shapes   *engine.Shapes
+	order    map[*graph.Node]int
+	byNode   map[*graph.Node]*Linear // MatMul, Gemm, Conv, and the bias's Add
+	linearOf map[*graph.Value]*Linear
+	fans     map[*graph.Value]*fan
+	declined []Declined
+}
+
+// Find looks through the main graph of m, which is not changed but sorted. An
+// empty ViT is no error.
+func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error) {
+	if err := m.Graph.Sort(); err != nil {
+		return nil, err
+	}
+	shapes, err := eng.Shapes(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	f := &finder{m: m, g: m.Graph, eng: eng, shapes: shapes, order: map[*graph.Node]int{},
+		byNode: map[*graph.Node]*Linear{}, fans: map[*graph.Value]*fan{}}
+	for i, n := range f.g.Nodes() {
+		f.order[n] = i
+	}
+	f.linearOf = f.linears()
+	vit := &ViT{Shapes: shapes}
+	for _, n := range f.g.Nodes() {
+		if !n.Is("Softmax") {
+			continue
+		}
+		a, err := f.attention(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if a != nil {
+			vit.Attentions = append(vit.Attentions, a)
+		}
+	}
+	heads := map[*Linear]bool{}
+	vit.Classifiers = f.classifiers()
+	for _, c := range vit.Classifiers {
+		for _, l := range c.Linears {
+			heads[l] = true
+		}
+	}
+	for _, n := range f.g.Nodes() {
+		if l := f.byNode[n]; l != nil && l.Node == n && !heads[l] && !f.isOutputProjection(vit, l) {
+			if m := f.mlp(l); m != nil {
+				vit.MLPs = append(vit.MLPs, m)
+			}
+		}
+	}
+	vit.Declined = f.declined
+	vit.pair(f)
+	vit.Pooling = f.pooling(vit)
+	return vit, nil
+}
+
+// decline records a place that is left alone.
+func (f *finder) decline(n *graph.Node, what, reason string) error {
+	f.declined = append(f.declined, Declined{Node: n, What: what, Reason: reason})
+	return nil
+}
+
+func (f *finder) isOutputProjection(vit *ViT, l *Linear) bool {
+	for _, a := range vit.Attentions {
+		if a.Out != nil && a.Out.Linear == l {
+			return true
+		}
+	}
+	return false
+}
+
+// pair puts attentions and hidden layers into blocks, in order of computation.
+func (v *ViT) pair(f *finder) {
+	i, j := 0, 0
+	for i < len(v.Attentions) || j < len(v.MLPs) {
+		if i < len(v.Attentions) && (j == len(v.MLPs) || f.order[v.Attentions[i].PV] < f.order[v.MLPs[j].Second.Node]) {
+			v.Blocks = append(v.Blocks, Block{Attention: v.Attentions[i]})
+			i++
+			continue
+		}
+		if k := len(v.Blocks) - 1; k >= 0 && v.Blocks[k].MLP == nil {
+			v.Blocks[k].MLP = v.MLPs[j]
+		} else {
+			v.Blocks = append(v.Blocks, Block{MLP: v.MLPs[j]})
+		}
+		j++
+	}
+	for _, b := range v.Blocks {
+		switch {
+		case b.MLP != nil:
+			v.Dim = b.MLP.Second.OutDim
+		case b.Attention.Out != nil:
+			v.Dim = b.Attention.Out.Linear.OutDim
+		}
+		if v.Dim > 0 {
+			break
+		}
+	}
+}
