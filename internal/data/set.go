@@ -1,0 +1,152 @@
+package data
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"nuwa/internal/fault"
+)
+
+// Sample is one image of a set.
+type Sample struct {
+	Path  string // inside the set's root, with slashes
+	Class int    // index into Set.Classes; −1 when the set has no classes
+}
+
+// Set is a list of images. Sets made from one another share the open folder
+// or archive; a Set is never changed and may be used from several goroutines.
+type Set struct {
+	Root    string   // as given to Open, plus the folders descended into
+	Classes []string // sorted by name; nil when the images lie in one folder without classes
+	Samples []Sample // sorted by class and path
+	Ignored int      // files and folders passed over: hidden, or not images
+
+	src *source
+}
+
+// Open lists the images of a directory, or of a folder inside a zip archive
+// ("photos.zip/photos/train"). Every folder in it is a class. A folder that
+// holds nothing but one folder of classes stands for that folder. A folder
+// with images and no folders gives a set without classes. No image is read.
+// Close the set after use.
+func Open(name string) (*Set, error) {
+	src, err := openSource(name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := scan(src)
+	if err != nil {
+		src.closer.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close releases the archive. It ends the use of every set made from this one.
+func (s *Set) Close() error { return s.src.closer.Close() }
+
+// Len returns the number of images.
+func (s *Set) Len() int { return len(s.Samples) }
+
+// Counts returns the number of images of each class.
+func (s *Set) Counts() []int {
+	n := make([]int, len(s.Classes))
+	for _, x := range s.Samples {
+		if x.Class >= 0 {
+			n[x.Class]++
+		}
+	}
+	return n
+}
+
+func scan(src *source) (*Set, error) {
+	root, top, err := descend(src)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{Root: src.at(root), Ignored: top.ignored, src: src}
+	if len(top.folders) == 0 {
+		if len(top.images) == 0 {
+			return nil, &fault.Error{Kind: fault.Data, File: s.Root, Got: fmt.Sprintf("no images (%d other files)", top.ignored),
+				Want: "one folder per class with JPEG, PNG or WebP files"}
+		}
+		for _, f := range top.images {
+			s.Samples = append(s.Samples, Sample{f, -1})
+		}
+		return s, nil
+	}
+	if err := refuseSplits(s.Root, top); err != nil {
+		return nil, err
+	}
+	s.Ignored += len(top.images)
+	var empty []string
+	for class, dir := range top.folders {
+		images, ignored, err := src.walk(dir, 0)
+		if err != nil {
+			return nil, err
+		}
+		if len(images) == 0 {
+			empty = append(empty, fmt.Sprintf("%q (%d other files)", path.Base(dir), ignored))
+		}
+		s.Classes = append(s.Classes, path.Base(dir))
+		s.Ignored += ignored
+		for _, f := range images {
+			s.Samples = append(s.Samples, Sample{f, class})
+		}
+	}
+	if len(empty) > 0 {
+		return nil, &fault.Error{Kind: fault.Data, File: s.Root,
+			Got:    fmt.Sprintf("no images in %d of %d class folders: %s", len(empty), len(top.folders), few(empty)),
+			Want:   "at least one JPEG, PNG or WebP file in each",
+			Remedy: "add images or remove the folders"}
+	}
+	return s, nil
+}
+
+// descend follows single folders down to the one that holds the classes.
+func descend(src *source) (string, listing, error) {
+	root := "."
+	top, err := src.list(root)
+	for depth := 0; err == nil && len(top.folders) == 1 && len(top.images) == 0 && depth < 16; depth++ {
+		var below listing
+		below, err = src.list(top.folders[0])
+		if err != nil || len(below.folders) == 0 || len(below.images) > 0 {
+			break // it is itself a class
+		}
+		below.ignored += top.ignored
+		root, top = top.folders[0], below
+	}
+	return root, top, err
+}
+
+// splits are folder names that divide a data set rather than name classes.
+var splits = map[string]bool{
+	"train": true, "training": true, "test": true, "testing": true, "val": true, "valid": true,
+	"validation": true, "eval": true, "dev": true,
+}
+
+func refuseSplits(root string, top listing) error {
+	if len(top.folders) < 2 {
+		return nil
+	}
+	for _, f := range top.folders {
+		if !splits[strings.ToLower(path.Base(f))] {
+			return nil
+		}
+	}
+	names := make([]string, len(top.folders))
+	for i, f := range top.folders {
+		names[i] = path.Base(f)
+	}
+	return &fault.Error{Kind: fault.Data, File: root, Got: "the splits " + strings.Join(names, " and "), Want: "one folder per class",
+		Remedy: "name one of them, such as " + path.Join(root, names[0])}
+}
+
+// few joins at most five items.
+func few(items []string) string {
+	if len(items) > 5 {
+		return strings.Join(items[:5], ", ") + fmt.Sprintf(" and %d more", len(items)-5)
+	}
+	return strings.Join(items, ", ")
+}
