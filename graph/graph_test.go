@@ -113,11 +113,50 @@ func TestSortIsStableAndFindsCycles(t *testing.T) {
 		t.Errorf("first node is %s, want MatMul", got)
 	}
 	h.Producer().SetInput(0, y)
-	if err := m.Graph.Sort(); err == nil || !strings.Contains(err.Error(), "cycle") {
-		t.Errorf("got %v, want a cycle", err)
+	if err := m.Graph.Sort(); err == nil || !strings.Contains(err.Error(), "cycle: "+h.Producer().String()+" reads ") {
+		t.Errorf("got %v, want a cycle that starts with %s", err, h.Producer())
 	}
 	if err := m.Check(); err == nil {
 		t.Error("Check accepts a cycle")
+	}
+}
+
+func TestRepeatedDeclarationsLapse(t *testing.T) {
+	m, _, h, y := small(t)
+	h.Type = TensorType(Float32, Sym("n"))
+	r := m.Graph.Repeat(h)
+	r.Type = TensorType(Float32, Fixed(7))
+	m.Graph.Infos = append(m.Graph.Infos, h, r)
+	o := m.Graph.Repeat(y)
+	m.Graph.RepeatOutput(0, o)
+	c := m.Clone()
+	for _, m := range []*Model{m, c} {
+		infos := m.Graph.Infos
+		h, r := infos[len(infos)-2], infos[len(infos)-1]
+		if r.Name() != h.Name() || !r.Current() || m.Graph.OutputDecl(0) == m.Graph.Outputs()[0] {
+			t.Error("a repeated declaration does not hold though nothing changed")
+		}
+		h.Type = TensorType(Float32, Fixed(3))
+		m.Graph.Outputs()[0].Type = TensorType(Float32)
+		if r.Current() || !h.Current() || m.Graph.OutputDecl(0) != m.Graph.Outputs()[0] {
+			t.Error("a repeated declaration holds after the value got another type")
+		}
+	}
+	if len(m.Clone().Graph.Infos) != len(m.Graph.Infos)-1 {
+		t.Error("a clone keeps a lapsed declaration")
+	}
+}
+
+func TestCheckDims(t *testing.T) {
+	for _, dims := range [][]int64{{-1}, {1 << 32, 1 << 32}, {1 << 62}, {0, 1 << 40, 1 << 40}} {
+		if CheckDims(dims) == nil {
+			t.Errorf("%v passes", dims)
+		}
+	}
+	for _, dims := range [][]int64{nil, {0}, {3, 0, 5}, {1 << 50}} {
+		if err := CheckDims(dims); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package graph
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -69,15 +70,38 @@ func (g *Graph) Order() ([]*Node, error) {
 		}
 	}
 	if len(sorted) < len(g.nodes) {
-		var names []string
-		for i, w := range waiting {
-			if w > 0 && len(names) < 4 {
-				names = append(names, g.nodes[i].String())
-			}
-		}
-		return nil, fmt.Errorf("graph %q has a cycle through %s", g.Name, strings.Join(names, ", "))
+		return nil, fmt.Errorf("graph %q has a cycle: %s", g.Name, g.cycle(pos, waiting))
 	}
 	return sorted, nil
+}
+
+// cycle names the nodes of one cycle, each followed by one whose result it
+// reads. waiting tells how many producers each node could not come after.
+func (g *Graph) cycle(pos map[*Node]int, waiting []int) string {
+	at := slices.IndexFunc(waiting, func(w int) bool { return w > 0 })
+	var path []int
+	seen := map[int]bool{}
+	for !seen[at] {
+		seen[at] = true
+		path = append(path, at)
+		next := at
+		g.nodes[at].operands(func(v *Value) {
+			if p, ok := pos[v.producer]; ok && v.producer != nil && waiting[p] > 0 {
+				next = p
+			}
+		})
+		at = next
+	}
+	path = append(path[slices.Index(path, at):], at)
+	var names []string
+	for i, p := range path {
+		if i == 5 && len(path) > 7 {
+			names = append(names, fmt.Sprintf("%d more", len(path)-6))
+			break
+		}
+		names = append(names, g.nodes[p].String())
+	}
+	return strings.Join(names, " reads ")
 }
 
 // operands calls f for everything n reads, by itself or in nested graphs.

@@ -135,9 +135,23 @@ func (d *differ) value(path string, fd protoreflect.FieldDescriptor, a, b protor
 		d.message(path, a.Message(), b.Message())
 		return
 	}
-	if !sameScalar(fd, a, b) {
-		d.add(path, "%s, then %s", show(fd, a), show(fd, b))
+	if sameScalar(fd, a, b) {
+		return
 	}
+	if fd.Kind() == protoreflect.BytesKind && len(a.Bytes()) == len(b.Bytes()) && len(a.Bytes()) > 24 {
+		x, y := a.Bytes(), b.Bytes()
+		first, count := -1, 0
+		for i := range x {
+			if x[i] != y[i] {
+				if count++; first < 0 {
+					first = i
+				}
+			}
+		}
+		d.add(path, "%d of %d bytes differ, the first at %d", count, len(x), first)
+		return
+	}
+	d.add(path, "%s, then %s", show(fd, a), show(fd, b))
 }
 
 func sameScalar(fd protoreflect.FieldDescriptor, a, b protoreflect.Value) bool {
