@@ -29,11 +29,11 @@ func inspect(path string) (version string, err error) {
 	}
 	f, err := elf.Open(path)
 	if err != nil {
-		var format *elf.FormatError
-		if errors.As(err, &format) {
-			return "", fmt.Errorf("not a shared library: %w", err)
+		var path *os.PathError
+		if errors.As(err, &path) {
+			return "", err
 		}
-		return "", err
+		return "", fmt.Errorf("not a shared library: %w", err)
 	}
 	defer f.Close()
 	if f.Type != elf.ET_DYN {

@@ -1,0 +1,208 @@
+package ort
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	ort "github.com/yalue/onnxruntime_go"
+
+	"nuwa/graph"
+	"nuwa/internal/fault"
+)
+
+// Session is a model loaded into ONNX Runtime. Its methods may be called from
+// several goroutines; Close waits for runs that are under way.
+type Session struct {
+	opt     Options
+	inputs  []Info
+	outputs []Info
+	feeds   []Info // what a run passes in: inputs, or one that nothing reads where there are none
+	fetches []Info // what a run gets back: the tensors among outputs that are no inputs
+	model   []byte // kept only where output shapes may have to be asked for
+
+	mu     sync.RWMutex // held for writing by Close
+	closed bool
+	native *native
+	clean  runtime.Cleanup
+
+	shapesMu sync.Mutex
+	shapes   map[string][][]int64 // shapes of fetches by the shapes of the feeds
+}
+
+// native is what a session holds outside Go's memory.
+type native struct {
+	session    *ort.DynamicAdvancedSession
+	probe      *ort.DynamicAdvancedSession // tells output shapes; nil until needed
+	profileDir string
+}
+
+func (n *native) release() {
+	for _, s := range []*ort.DynamicAdvancedSession{n.session, n.probe} {
+		if s != nil {
+			_ = s.Destroy() // releasing cannot fail
+		}
+	}
+	n.session, n.probe = nil, nil
+	if n.profileDir != "" {
+		_ = os.RemoveAll(n.profileDir) // a leftover in the temporary folder is no error of the run
+	}
+}
+
+// NewSessionFile loads the model at path. External data is looked for beside
+// it unless opt.Dir says otherwise; errors call it path unless opt.Name does.
+func NewSessionFile(path string, opt Options) (*Session, error) {
+	if opt.Name == "" {
+		opt.Name = path
+	}
+	if opt.Dir == "" {
+		opt.Dir = filepath.Dir(path)
+	}
+	model, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.IO, File: opt.Name, Err: err, Remedy: "check the path and the permissions"}
+	}
+	return NewSession(model, opt)
+}
+
+// NewSession loads a serialized ModelProto. It loads ONNX Runtime from the
+// default places when Load was not called before. The model must not be
+// changed while the session lives. The session must be closed.
+//
+// Bytes that are no ONNX model are a fault.Model; a model that ONNX Runtime
+// refuses is a fault.Runtime that names the node it blames.
+func NewSession(model []byte, opt Options) (*Session, error) {
+	if _, err := Load(""); err != nil {
+		return nil, err
+	}
+	sig, err := readSignature(model)
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Model, File: opt.Name, Got: fmt.Sprintf("%d bytes that are not an ONNX model", len(model)),
+			Err: err, Remedy: "the file is damaged or of another format; export the model again"}
+	}
+	s := &Session{opt: opt, inputs: sig.inputs, outputs: sig.outputs, feeds: sig.inputs, native: &native{}}
+	if len(s.feeds) == 0 {
+		none := Info{Name: "nuwa:none", Kind: TensorKind, Type: graph.Float32, Dims: []int64{1}}
+		s.feeds = []Info{none}
+		model = slices.Concat(model, unusedInput(none.Name))
+	}
+	if err := s.declareOutputs(model); err != nil {
+		return nil, err
+	}
+	for _, o := range s.outputs {
+		if o.Kind == TensorKind && position(s.feeds, o.Name) < 0 {
+			s.fetches = append(s.fetches, o)
+			if mustKnowShape(o) {
+				s.model = model
+			}
+		}
+	}
+	if opt.Profile {
+		if s.native.profileDir, err = os.MkdirTemp("", "nuwa-profile-*"); err != nil {
+			return nil, &fault.Error{Kind: fault.IO, Where: "profile", Err: err, Remedy: "set TMPDIR to a folder that can be written"}
+		}
+	}
+	s.native.session, err = opt.create(model, names(s.feeds), names(s.fetches), s.native.profileDir)
+	if err != nil {
+		s.native.release()
+		return nil, err
+	}
+	s.clean = runtime.AddCleanup(s, (*native).release, s.native)
+	return s, nil
+}
+
+func (o Options) create(model []byte, inputs, outputs []string, profileDir string) (*ort.DynamicAdvancedSession, error) {
+	prefix := ""
+	if profileDir != "" {
+		prefix = filepath.Join(profileDir, "run")
+	}
+	so, err := o.session(prefix)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = so.Destroy() }()
+	d, err := ort.NewDynamicAdvancedSessionWithONNXData(model, inputs, outputs, so)
+	if err != nil {
+		return nil, o.fail(err)
+	}
+	return d, nil
+}
+
+// declareOutputs fills in the types of outputs whose type the model leaves
+// out, from what ONNX Runtime infers.
+func (s *Session) declareOutputs(model []byte) error {
+	missing := func(i Info) bool { return i.Kind == UnknownKind }
+	if !slices.ContainsFunc(s.outputs, missing) {
+		return nil
+	}
+	_, inferred, err := ort.GetInputOutputInfoWithONNXData(model)
+	if err != nil {
+		return s.opt.fail(err)
+	}
+	for i, o := range s.outputs {
+		if !missing(o) {
+			continue
+		}
+		at := slices.IndexFunc(inferred, func(x ort.InputOutputInfo) bool { return x.Name == o.Name })
+		if at < 0 {
+			continue
+		}
+		s.outputs[i].Kind = map[ort.ONNXType]Kind{
+			ort.ONNXTypeTensor: TensorKind, ort.ONNXTypeSequence: SequenceKind, ort.ONNXTypeMap: MapKind,
+			ort.ONNXTypeOpaque: OpaqueKind, ort.ONNXTypeSparseTensor: SparseKind, ort.ONNXTypeOptional: OptionalKind,
+		}[inferred[at].OrtValueType]
+		s.outputs[i].Type = graph.DType(inferred[at].DataType)
+	}
+	return nil
+}
+
+// Inputs returns the inputs that a run needs, in the model's order. Those that
+// an initializer gives a value are not among them.
+func (s *Session) Inputs() []Info { return slices.Clone(s.inputs) }
+
+// Outputs returns the outputs, in the model's order.
+func (s *Session) Outputs() []Info { return slices.Clone(s.outputs) }
+
+// Close frees the session. It waits for runs under way; later runs fail.
+// Closing twice is allowed.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		s.clean.Stop()
+		s.native.release()
+	}
+	return nil
+}
+
+var errClosed = errors.New("the session is closed")
+
+// position returns the index of the value called name, or -1.
+func position(infos []Info, name string) int {
+	return slices.IndexFunc(infos, func(i Info) bool { return i.Name == name })
+}
+
+func names(infos []Info) []string {
+	out := make([]string, len(infos))
+	for i, info := range infos {
+		out[i] = info.Name
+	}
+	return out
+}
+
+func list(infos []Info) string {
+	if len(infos) == 0 {
+		return "none"
+	}
+	out := make([]string, len(infos))
+	for i, info := range infos {
+		out[i] = info.String()
+	}
+	return strings.Join(out, ", ")
+}
