@@ -175,22 +175,17 @@ type sideOf struct {
 // heads lies on the axis counted from the end.
 func (f *finder) side(ctx context.Context, product *graph.Node, i, widthAxis int) (sideOf, error) {
 	target := product.Input(i)
-	v := target
-	for f.linearOf[v] == nil {
-		n := v.Producer()
-		if n == nil {
-			return sideOf{reason: why(nil)}, nil
-		}
-		cs := computed(n)
-		if len(cs) != 1 || !plain(n, cs[0]) {
-			return sideOf{reason: why(n)}, nil
-		}
-		v = cs[0]
+	v, reason := f.linearBehind(target)
+	if reason != "" {
+		return sideOf{reason: reason}, nil
 	}
 	l := f.linearOf[v]
 	t, err := f.fan(ctx, v, l.Axis)
 	if err != nil {
 		return sideOf{}, err
+	}
+	if _, reason = f.linearBehind(target); reason != "" { // now that the way is known better
+		return sideOf{reason: reason}, nil
 	}
 	leaf := t.leafOf(target)
 	if leaf == nil || leaf.Reason != "" {
@@ -215,6 +210,26 @@ func (f *finder) side(ctx context.Context, product *graph.Node, i, widthAxis int
 		return sideOf{reason: err.Error()}, nil
 	}
 	return sideOf{operand: o}, nil
+}
+
+// linearBehind walks from v back through plain operators to what a linear map
+// gives, or tells why there is none.
+func (f *finder) linearBehind(v *graph.Value) (*graph.Value, string) {
+	for f.linearOf[v] == nil {
+		n := v.Producer()
+		if n == nil {
+			return nil, why(nil)
+		}
+		if reason := f.notPlain[n]; reason != "" {
+			return nil, reason
+		}
+		cs := computed(n)
+		if len(cs) != 1 || !plain(n, cs[0]) {
+			return nil, why(n)
+		}
+		v = cs[0]
+	}
+	return v, ""
 }
 
 func (leaf *Leaf) reason() string {
@@ -401,7 +416,7 @@ func (o *Output) Rebuild(m *graph.Model, product *graph.Node, heads []*mat.Dense
 	if o.Linear.B == nil {
 		b = nil
 	}
-	name := o.Linear.baseName()
+	name := o.Linear.Name()
 	v, err := o.leaf.layout.resized(nil, o.width, int64(width)).emit(m.Graph, product.Output(0), name+"_heads")
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Linear.Node, err)

@@ -143,3 +143,22 @@ func (f *finder) reducesTokens(in, out []engine.Size) bool {
 	}
 	return len(out) > 0 && out[len(out)-1] != fixed(1) || len(out) == 0
 }
+
+// Narrow makes the shapes stated between the linear maps and the output fit
+// classes instead of c.Classes.
+func (c *Classifier) Narrow(m *graph.Model, classes int) error {
+	for _, n := range c.nodes {
+		if !n.Is("Reshape") {
+			continue
+		}
+		dims, err := n.Input(1).Const().Ints()
+		if err != nil {
+			return err
+		}
+		if last := len(dims) - 1; last >= 0 && dims[last] == int64(c.Classes) {
+			dims[last] = int64(classes)
+			n.SetInput(1, m.Graph.AddConst(n.Input(1).Name(), graph.NewTensor([]int64{int64(len(dims))}, dims)))
+		}
+	}
+	return nil
+}

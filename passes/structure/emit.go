@@ -32,8 +32,8 @@ func castLike(g *graph.Graph, v *graph.Value, have, want graph.DType) *graph.Val
 	return g.Add("Cast", v.Name()+"_cast", []*graph.Value{v}, graph.Int("to", int64(want))).Output(0)
 }
 
-// baseName is what new values in the place of l are named after.
-func (l *Linear) baseName() string {
+// Name is what new values in the place of l are named after.
+func (l *Linear) Name() string {
 	if l.Node.Name != "" {
 		return l.Node.Name
 	}

@@ -3,6 +3,7 @@ package structure
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
@@ -30,7 +31,9 @@ type Leaf struct {
 	scale, shift []float64 // per channel of the root
 }
 
-// fan follows root, whose channels lie on the axis counted from the end.
+// fan follows root, whose channels lie on the axis counted from the end. An
+// operator that looks plain but turns out to treat elements of one channel
+// differently, or to drop tokens, ends the fan before it.
 func (f *finder) fan(ctx context.Context, root *graph.Value, axisFromEnd int) (*fan, error) {
 	if t, ok := f.fans[root]; ok {
 		return t, nil
@@ -39,14 +42,28 @@ func (f *finder) fan(ctx context.Context, root *graph.Value, axisFromEnd int) (*
 	if !ok || len(sizes) < axisFromEnd {
 		return nil, fmt.Errorf("the shape of %q is not known", root.Name())
 	}
-	t := &fan{root: root, axis: len(sizes) - axisFromEnd, parents: map[*graph.Value]*graph.Node{}}
-	f.fans[root] = t
+	for {
+		t := f.spreadOut(root, len(sizes)-axisFromEnd)
+		again, err := f.decodeFan(ctx, t, sizes)
+		if err != nil {
+			return nil, err
+		}
+		if !again {
+			f.fans[root] = t
+			return t, nil
+		}
+	}
+}
+
+// spreadOut finds the leaves of root's fan.
+func (f *finder) spreadOut(root *graph.Value, axis int) *fan {
+	t := &fan{root: root, axis: axis, parents: map[*graph.Value]*graph.Node{}}
 	reached := []*graph.Value{root}
 	for i := 0; i < len(reached); i++ {
 		v := reached[i]
 		leaf := v.IsOutput()
 		for _, n := range v.Users() {
-			if !plain(n, v) {
+			if !f.plain(n, v) {
 				leaf = true
 				continue
 			}
@@ -61,12 +78,17 @@ func (f *finder) fan(ctx context.Context, root *graph.Value, axisFromEnd int) (*
 			t.leaves = append(t.leaves, &Leaf{Value: v, elem: f.shapes.Elem(v), rootElem: f.shapes.Elem(root)})
 		}
 	}
-	return t, f.decodeFan(ctx, t, sizes)
+	return t
 }
 
+// plain is the function plain without the operators found out.
+func (f *finder) plain(n *graph.Node, x *graph.Value) bool { return f.notPlain[n] == "" && plain(n, x) }
+
 // decodeFan sends the numbers of the root's elements through the fan's layout
-// operators, in ONNX Runtime, and reads off where they arrive.
-func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) error {
+// operators, in ONNX Runtime, and reads off where they arrive. It returns true
+// when an operator was found out not to be plain, and the fan is to be drawn
+// again without it.
+func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) (again bool, err error) {
 	src := make([]int64, len(sizes))
 	dynamic := make([]bool, len(sizes))
 	for i, s := range sizes {
@@ -74,27 +96,47 @@ func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) err
 	}
 	codes, err := f.trace(ctx, t, src)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, leaf := range t.leaves {
-		c, ok := codes[leaf.Value]
-		if !ok {
-			leaf.Reason = "its elements could not be traced"
-			continue
+		leaf.scale, leaf.shift = make([]float64, src[t.axis]), make([]float64, src[t.axis])
+		for i := range leaf.scale {
+			leaf.scale[i] = 1
 		}
-		xs, err := c.Ints()
-		if err != nil {
-			return err
-		}
-		if leaf.layout, err = decode(xs, c.Dims, src, t.axis, dynamic); err != nil {
-			leaf.Reason = err.Error()
-			continue
-		}
-		if leaf.scale, leaf.shift, err = t.affine(leaf, codes, src); err != nil {
-			leaf.Reason = err.Error()
+		for i, v := range t.way(leaf.Value) {
+			if i > 0 {
+				if err := affine(leaf, t.parents[v], codes, src, t.axis); err != nil {
+					f.notPlain[t.parents[v]] = fmt.Sprintf("%s: %v", t.parents[v], err)
+					again = true
+					break
+				}
+			}
+			xs, err := codes[v].Ints()
+			if err != nil {
+				return false, err
+			}
+			if leaf.layout, err = decode(xs, codes[v].Dims, src, t.axis, dynamic); err != nil && i > 0 {
+				f.notPlain[t.parents[v]] = fmt.Sprintf("%s: %v", t.parents[v], err)
+				again = true
+				break
+			}
+			if err != nil {
+				leaf.Reason = err.Error()
+			}
 		}
 	}
-	return nil
+	return again, nil
+}
+
+// way lists the values from the root to v, both included.
+func (t *fan) way(v *graph.Value) []*graph.Value {
+	vs := []*graph.Value{v}
+	for v != t.root {
+		v = computed(t.parents[v])[0]
+		vs = append(vs, v)
+	}
+	slices.Reverse(vs)
+	return vs
 }
 
 // trace runs the layout operators of t on element numbers. It returns, for
@@ -151,7 +193,7 @@ func (f *finder) trace(ctx context.Context, t *fan, src []int64) (map[*graph.Val
 	}
 	wanted := map[*graph.Value]*graph.Value{}
 	for _, leaf := range t.leaves {
-		for v := leaf.Value; v != t.root; v = computed(t.parents[v])[0] {
+		for _, v := range t.way(leaf.Value) {
 			wanted[v] = copyOf(v)
 		}
 	}
@@ -191,46 +233,33 @@ func (f *finder) trace(ctx context.Context, t *fan, src []int64) (map[*graph.Val
 	return found, nil
 }
 
-// affine collects the constants that multiply and shift the channels on the
-// way to leaf. A constant that differs along anything but channels is an
-// error.
-func (t *fan) affine(leaf *Leaf, codes map[*graph.Value]*graph.Tensor, src []int64) (scale, shift []float64, err error) {
-	scale, shift = make([]float64, src[t.axis]), make([]float64, src[t.axis])
-	for i := range scale {
-		scale[i] = 1
+// affine adds to leaf's scale and shift what n, on the way to it, does to the
+// channels. A constant that differs along anything but channels is an error.
+func affine(leaf *Leaf, n *graph.Node, codes map[*graph.Value]*graph.Tensor, src []int64, axis int) error {
+	if !n.Is("Mul", "Div", "Add", "Sub") {
+		return nil
 	}
-	var way []*graph.Node
-	for v := leaf.Value; v != t.root; v = computed(t.parents[v])[0] {
-		way = append(way, t.parents[v])
+	x, c := computed(n)[0], n.Input(0)
+	if c == x {
+		c = n.Input(1)
 	}
-	for i := len(way) - 1; i >= 0; i-- {
-		n := way[i]
-		if !n.Is("Mul", "Div", "Add", "Sub") {
-			continue
-		}
-		x := computed(n)[0]
-		c := n.Input(0)
-		if c == x {
-			c = n.Input(1)
-		}
-		k, err := perChannel(c.Const(), codes[x], src, t.axis)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", n, err)
-		}
-		for j := range scale {
-			switch n.Op {
-			case "Mul":
-				scale[j], shift[j] = scale[j]*k[j], shift[j]*k[j]
-			case "Div":
-				scale[j], shift[j] = scale[j]/k[j], shift[j]/k[j]
-			case "Add":
-				shift[j] += k[j]
-			case "Sub":
-				shift[j] -= k[j]
-			}
+	k, err := perChannel(c.Const(), codes[x], src, axis)
+	if err != nil {
+		return err
+	}
+	for j := range leaf.scale {
+		switch n.Op {
+		case "Mul":
+			leaf.scale[j], leaf.shift[j] = leaf.scale[j]*k[j], leaf.shift[j]*k[j]
+		case "Div":
+			leaf.scale[j], leaf.shift[j] = leaf.scale[j]/k[j], leaf.shift[j]/k[j]
+		case "Add":
+			leaf.shift[j] += k[j]
+		case "Sub":
+			leaf.shift[j] -= k[j]
 		}
 	}
-	return scale, shift, nil
+	return nil
 }
 
 // perChannel reads the constant c, broadcast over a tensor of codes, as one

@@ -42,6 +42,7 @@ type finder struct {
 	byNode   map[*graph.Node]*Linear // MatMul, Gemm, Conv, and the bias's Add
 	linearOf map[*graph.Value]*Linear
 	fans     map[*graph.Value]*fan
+	notPlain map[*graph.Node]string // operators found out while following channels, and why
 	declined []Declined
 }
 
@@ -56,7 +57,7 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 		return nil, err
 	}
 	f := &finder{m: m, g: m.Graph, eng: eng, shapes: shapes, order: map[*graph.Node]int{},
-		byNode: map[*graph.Node]*Linear{}, fans: map[*graph.Value]*fan{}}
+		byNode: map[*graph.Node]*Linear{}, fans: map[*graph.Value]*fan{}, notPlain: map[*graph.Node]string{}}
 	for i, n := range f.g.Nodes() {
 		f.order[n] = i
 	}

@@ -28,7 +28,7 @@ func (m *MLP) Rebuild(model *graph.Model, keep []int, w2 *mat.Dense, b2 []float6
 		if l.B == nil {
 			b = nil
 		}
-		y, err := l.Rebuild(g, l.In, l.baseName(), w, b)
+		y, err := l.Rebuild(g, l.In, l.Name(), w, b)
 		if err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (m *MLP) Rebuild(model *graph.Model, keep []int, w2 *mat.Dense, b2 []float6
 			return err
 		}
 	}
-	name := m.Second.baseName()
+	name := m.Second.Name()
 	y, err := m.Second.Rebuild(g, m.Second.Node.Input(0), name, w2, b2)
 	if err != nil {
 		return err

@@ -139,7 +139,7 @@ func (o *Operand) Rebuild(m *graph.Model, parts []Part) error {
 		sizes = append(sizes, int64(width*len(p.Heads)))
 	}
 	weight, bias := stack(rows, in)
-	name := o.Linear.baseName()
+	name := o.Linear.Name()
 	y, err := o.Linear.Rebuild(g, o.Linear.In, name, weight, bias)
 	if err != nil {
 		return err
