@@ -91,9 +91,12 @@ func blamed(text string) string {
 	return ""
 }
 
-const newer = "use a newer ONNX Runtime (" + release.Env + "), or export the model for an older opset"
-
-const wrongShape = "the model declares another shape for this output than it computes; export it again, or without the shape"
+const (
+	newer      = "use a newer ONNX Runtime (" + release.Env + "), or export the model for an older opset"
+	wrongShape = "the model declares another shape for this output than it computes; export it again, or without the shape"
+	noWeights  = "put the file with the weights where the model names it"
+	damaged    = "the model is damaged; export it again"
+)
 
 // remedies belong to messages that contain a text; the first match counts.
 var remedies = []struct{ message, remedy string }{
@@ -106,11 +109,13 @@ var remedies = []struct{ message, remedy string }{
 	{"but the computed output shape", wrongShape},
 	{"shape verification failed", wrongShape},
 	{"Failed to allocate memory", "use a smaller batch, or a machine with more memory"},
-	{"External data path does not exist", "put the file with the weights where the model names it"},
+	{"External data path does not exist", noWeights},
+	{"cannot get file size", noWeights},
 	{"External data path", "keep the weights in the folder of the model"},
 	{"External initializer", "the file with the weights is cut short; copy it again"},
-	{"raw_data size", "the model is damaged; export it again"},
-	{"the graph is not acyclic", "the model is damaged; export it again"},
+	{"raw_data size", damaged},
+	{"buffer size mismatch", damaged},
+	{"the graph is not acyclic", damaged},
 }
 
 // isScalar reports whether the binding could not take over an output because
