@@ -1,0 +1,127 @@
+package linalg
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/blas/blas64"
+	"gonum.org/v1/gonum/mat"
+)
+
+// Moments are the sums over n rows of hidden activations H (n×e) from which
+// every fit of this package is computed.
+type Moments struct {
+	Rows int           // n
+	Sum  []float64     // Hᵀ·1, length e
+	Gram *mat.SymDense // HᵀH, e×e
+}
+
+// NewMoments returns the moments of no rows, for e neurons (at least one).
+func NewMoments(e int) *Moments {
+	return &Moments{Sum: make([]float64, e), Gram: mat.NewSymDense(e, nil)}
+}
+
+// Dim returns the number of neurons e.
+func (m *Moments) Dim() int { return len(m.Sum) }
+
+// Add accumulates a batch: its number of rows, its column sums (length e) and
+// its Gram matrix (e×e, row by row; the upper triangle is read). It fails,
+// leaving m as it was, when a number is not finite or a length does not fit.
+func (m *Moments) Add(rows int, sum, gram []float32) error {
+	e := m.Dim()
+	if len(sum) != e || len(gram) != e*e || rows < 1 {
+		return mismatch("Moments.Add", fmt.Sprintf("%d rows, %d sums and a Gram matrix of %d", rows, len(sum), len(gram)), fmt.Sprintf("sums and Gram matrix of %d neurons", e))
+	}
+	for j, v := range sum {
+		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
+			return notFinite(fmt.Sprintf("sum of hidden neuron %d", j), f)
+		}
+	}
+	for i := range e {
+		for j := i; j < e; j++ {
+			if f := float64(gram[i*e+j]); math.IsNaN(f) || math.IsInf(f, 0) {
+				return notFinite(fmt.Sprintf("second moment of hidden neurons %d and %d", i, j), f)
+			}
+		}
+	}
+	m.Rows += rows
+	for j, v := range sum {
+		m.Sum[j] += float64(v)
+	}
+	raw := m.Gram.RawSymmetric()
+	for i := range e {
+		row := raw.Data[i*raw.Stride+i : i*raw.Stride+e]
+		for k, v := range gram[i*e+i : (i+1)*e] {
+			row[k] += float64(v)
+		}
+	}
+	return nil
+}
+
+// Mean returns μ, the mean activation of each neuron.
+func (m *Moments) Mean() []float64 {
+	mu := make([]float64, m.Dim())
+	for j, s := range m.Sum {
+		mu[j] = s / float64(m.Rows)
+	}
+	return mu
+}
+
+// Second returns the second moment HᵀH/n; when centred, the covariance
+// HᵀH/n − μμᵀ.
+func (m *Moments) Second(centred bool) *mat.SymDense {
+	e := m.Dim()
+	c := mat.NewSymDense(e, nil)
+	c.ScaleSym(1/float64(m.Rows), m.Gram)
+	if centred {
+		blas64.Syr(-1, blas64.Vector{N: e, Data: m.Mean(), Inc: 1}, c.RawSymmetric())
+	}
+	return c
+}
+
+// check fails when m cannot be the moments of the neurons whose output weight
+// is w (e×d), or when either holds a number that is not finite.
+func (m *Moments) check(where string, w *mat.Dense, o Options) error {
+	e, d := w.Dims()
+	if m.Gram == nil || m.Dim() != e || m.Gram.SymmetricDim() != e || m.Rows < 1 {
+		return mismatch(where, fmt.Sprintf("moments of %d rows and %d neurons for an output weight %d×%d", m.Rows, m.Dim(), e, d), "at least one row, and as many neurons")
+	}
+	if o.Weight != nil && len(o.Weight) != d {
+		return mismatch(where, fmt.Sprintf("%d channel weights", len(o.Weight)), fmt.Sprint(d))
+	}
+	if !(o.Ridge >= 0 && o.Ridge <= 1) {
+		return mismatch(where, fmt.Sprintf("ridge %g", o.Ridge), "0 to 1")
+	}
+	for c, f := range o.Weight {
+		if !(f >= 0) || math.IsInf(f, 0) {
+			return notFinite(fmt.Sprintf("weight of output channel %d", c), f)
+		}
+	}
+	for j, s := range m.Sum {
+		if math.IsNaN(s) || math.IsInf(s, 0) {
+			return notFinite(fmt.Sprintf("sum of hidden neuron %d", j), s)
+		}
+	}
+	raw := m.Gram.RawSymmetric()
+	for i := range e {
+		for j := i; j < e; j++ {
+			if v := raw.Data[i*raw.Stride+j]; math.IsNaN(v) || math.IsInf(v, 0) {
+				return notFinite(fmt.Sprintf("second moment of hidden neurons %d and %d", i, j), v)
+			}
+		}
+	}
+	return finite("W", w)
+}
+
+// Options choose which least squares is solved.
+type Options struct {
+	// Affine also fits a shift of the bias, from centred moments.
+	Affine bool
+	// Ridge is the least ridge, as a fraction of the mean diagonal element of
+	// the second moment, that pulls the answer towards the weights it starts
+	// from. It is raised where the system is ill-conditioned.
+	Ridge float64
+	// Weight, if not nil, weights the squared error of each of the d output
+	// channels, such as F_c = E[(∂ℓ/∂y_c)²] for a loss ℓ.
+	Weight []float64
+}
