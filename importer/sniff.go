@@ -54,10 +54,25 @@ func lookalike(data []byte) (what, remedy string) {
 	return "", ""
 }
 
+// isTensor reports whether data is a tensor by itself, as inputs and expected
+// outputs are stored beside test models.
+func isTensor(data []byte) bool {
+	var p onnxpb.TensorProto
+	if onnxpb.Unmarshal(data, &p) != nil || p.GetDataType() == 0 || len(p.ProtoReflect().GetUnknown()) > 0 {
+		return false
+	}
+	_, err := new(decoder).tensor("", &p)
+	return err == nil
+}
+
 // unreadable makes the error for bytes that are no protobuf message of a
 // model: cut short where the outermost fields say so, or something else.
 func unreadable(name string, data []byte, cause error) error {
 	e := &fault.Error{Kind: fault.Model, File: name, Want: "an ONNX model"}
+	if isTensor(data) {
+		e.Got, e.Remedy = "a single tensor", "name the .onnx file; this one holds an input or output of a model"
+		return e
+	}
 	for pos := 0; pos < len(data); {
 		num, typ, n := protowire.ConsumeTag(data[pos:])
 		if n < 0 || num > 30 {
@@ -85,7 +100,7 @@ func unreadable(name string, data []byte, cause error) error {
 // notModel makes the error for a message without a graph.
 func notModel(name string, p *onnxpb.ModelProto) error {
 	e := &fault.Error{Kind: fault.Model, File: name, Got: "a protobuf message without a graph", Want: "an ONNX model",
-		Remedy: "name the .onnx file; other files of protobuf data, such as single tensors, are no models"}
+		Remedy: "name the .onnx file; other files of protobuf data are no models"}
 	if p.IrVersion != nil && p.ProducerName != nil {
 		e.Got, e.Remedy = "a model without a graph", exportAgain
 	}
