@@ -3,7 +3,7 @@
 
 GO      ?= go
 TIMEOUT ?= 20m
-LINTER  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+LINTER  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
 .PHONY: help onnxruntime build test demo lint clean
