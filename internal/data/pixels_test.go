@@ -3,6 +3,7 @@ package data
 import (
 	"bytes"
 	"image/png"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,6 +102,38 @@ func TestDecodeRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// TestDecodeDamaged flips bytes of every golden: an error or wrong pixels may
+// come of it, but pixels of the promised number or none.
+func TestDecodeDamaged(t *testing.T) {
+	files, err := filepath.Glob("testdata/decode/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	refused := 0
+	for _, file := range files {
+		good, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			b := bytes.Clone(good)
+			for range 1 + r.IntN(4) {
+				b[r.IntN(len(b))] ^= byte(1 + r.IntN(255))
+			}
+			img, err := decode(b)
+			if err != nil {
+				refused++
+			} else if img.w < 1 || img.h < 1 || len(img.pix) != 3*img.w*img.h {
+				t.Fatalf("%s damaged: %d bytes for %dx%d pixels", file, len(img.pix), img.w, img.h)
+			}
+		}
+	}
+	if all := 100 * len(files); refused < all/4 || refused == all {
+		t.Errorf("%d of %d damaged files were refused", refused, all)
 	}
 }
 
