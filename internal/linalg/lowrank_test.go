@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -296,21 +297,42 @@ func TestRetained(t *testing.T) {
 	}
 }
 
-func TestFactorIsDeterministic(t *testing.T) {
+// Equal input gives equal bits, on one thread as on several.
+func TestDeterminism(t *testing.T) {
 	rng := source(5)
 	a, b := random(rng, 64, 385), random(rng, 64, 385)
-	var first *mat.Dense
-	for range 3 {
+	h, w := activations(rng, 600, 300), random(rng, 300, 70)
+	run := func() []*mat.Dense {
 		f, err := Factor(a, b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, _ := f.Truncate(32)
-		if first == nil {
-			first = x
+		left, right := f.Truncate(32)
+		m := momentsOf(h)
+		el, err := NewEliminator(m, w, Options{Affine: true})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !mat.Equal(x, first) {
-			t.Fatal("the same factors gave other bits")
+		for range 150 {
+			j, _ := el.Cheapest()
+			if err := el.Drop(j); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fit, err := Reconstruct(m, w, el.Kept(), Options{Affine: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []*mat.Dense{left, right, el.Weights(), fit.W}
+	}
+	first := run()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, threads := range []int{1, 2, 7} {
+		runtime.GOMAXPROCS(threads)
+		for i, m := range run() {
+			if !mat.Equal(m, first[i]) {
+				t.Errorf("result %d has other bits on %d threads", i, threads)
+			}
 		}
 	}
 }
