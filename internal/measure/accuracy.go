@@ -1,0 +1,150 @@
+package measure
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"nuwa/internal/fault"
+)
+
+// Accuracy says how often a model is right on the images of the wanted
+// classes. Shares are in 0..1.
+type Accuracy struct {
+	Model         string       `json:"model"`
+	Images        int          `json:"images"`           // those of wanted classes
+	PassedOver    int          `json:"passed_over"`      // those of other classes
+	Probabilities bool         `json:"probabilities"`    // the model returns probabilities, not logits
+	All           Score        `json:"all"`              // deciding among all logits
+	Restricted    Score        `json:"restricted"`       // deciding among the wanted logits
+	Classes       []ClassScore `json:"classes"`          // those with images, in the order of the set
+	Unseen        []string     `json:"unseen,omitempty"` // wanted classes without images
+}
+
+// Score is how well one way to decide does.
+type Score struct {
+	Among        int      `json:"among"` // number of logits to decide among
+	Correct      int      `json:"correct"`
+	Accuracy     float64  `json:"accuracy"`
+	Interval     Interval `json:"interval"`       // of Accuracy
+	Macro        float64  `json:"macro_accuracy"` // mean of the classes' accuracies
+	CrossEntropy float64  `json:"cross_entropy"`  // mean of −ln p(true class), p among the same logits
+}
+
+// ClassScore is how well a model does on one class.
+type ClassScore struct {
+	Class      string    `json:"class"`
+	Logit      int       `json:"logit"`
+	Images     int       `json:"images"`
+	All        float64   `json:"all"`
+	Restricted float64   `json:"restricted"`
+	Mistakes   []Mistake `json:"mistakes,omitempty"` // deciding among the wanted logits, most frequent first
+}
+
+// Mistake is a wrong class and the number of images taken for it.
+type Mistake struct {
+	Class  string `json:"class"`
+	Logit  int    `json:"logit"`
+	Images int    `json:"images"`
+}
+
+// Confusion returns the confusion matrix of the restricted decision: a row for
+// each of Classes, and a column for each of the given logits.
+func (a *Accuracy) Confusion(logits []int) [][]int {
+	out := make([][]int, len(a.Classes))
+	for i, c := range a.Classes {
+		out[i] = make([]int, len(logits))
+		right := c.Images
+		for _, m := range c.Mistakes {
+			right -= m.Images
+			if k := slices.Index(logits, m.Logit); k >= 0 {
+				out[i][k] = m.Images
+			}
+		}
+		if k := slices.Index(logits, c.Logit); k >= 0 {
+			out[i][k] = right
+		}
+	}
+	return out
+}
+
+// EvalOptions says what to evaluate. The zero value takes all classes.
+type EvalOptions struct {
+	Batch    int                   // images per run; 0 for a good number. A model of fixed batch keeps its own
+	Wanted   []int                 // the logits of the wanted classes; nil means all
+	Names    []string              // class names by logit, for mistakes; may be nil
+	Progress func(done, total int) // called after each batch; may be nil
+}
+
+// Evaluate shows a model every image of a wanted class once. classOf holds, for
+// each class of images, the number of its logit, or −1 if the model does not
+// know it (see Sliced). Of equal logits the first one decides, so the
+// restricted accuracy is never below the one over all.
+//
+// Outputs that are nowhere negative and sum up to 1 for every image are
+// probabilities, and the cross-entropy is theirs.
+func Evaluate(ctx context.Context, m *Model, images Images, classOf []int, opt EvalOptions) (*Accuracy, error) {
+	classes, labels := images.Classes(), images.Labels()
+	if len(classes) == 0 {
+		return nil, &fault.Error{Kind: fault.Data, Got: "images without classes", Want: "one folder per class, to tell right from wrong"}
+	}
+	if len(classOf) != len(classes) {
+		return nil, &fault.Error{Kind: fault.Internal, Where: "evaluation", Got: fmt.Sprintf("the logits of %d classes", len(classOf)),
+			Want: fmt.Sprintf("those of the set's %d classes", len(classes))}
+	}
+	wanted := func(logit int) bool { return logit >= 0 && (opt.Wanted == nil || slices.Contains(opt.Wanted, logit)) }
+	var idx []int
+	for i, c := range labels {
+		if c >= 0 && wanted(classOf[c]) {
+			idx = append(idx, i)
+		}
+	}
+	if len(idx) == 0 {
+		return nil, &fault.Error{Kind: fault.Data, File: m.Name, Got: fmt.Sprintf("no image of a wanted class among %d", len(labels)),
+			Want: "at least one", Remedy: "check that the folders are called like the wanted classes"}
+	}
+	size, err := m.batchSize(opt.Batch)
+	if err != nil {
+		return nil, err
+	}
+	var t *tally
+	done := 0
+	for b, err := range images.Batches(ctx, idx, size) {
+		if err != nil {
+			return nil, err
+		}
+		x, err := m.run(ctx, b.X)
+		if err != nil {
+			return nil, err
+		}
+		if t == nil {
+			if t, err = newTally(m.Name, x.cols, classOf, opt.Wanted); err != nil {
+				return nil, err
+			}
+		}
+		for i, c := range b.Labels {
+			t.add(x.row(i), c)
+		}
+		done += len(b.Labels)
+		if opt.Progress != nil {
+			opt.Progress(done, len(idx))
+		}
+	}
+	if t == nil {
+		return nil, noImages(m.Name)
+	}
+	a := t.accuracy(classes, opt)
+	a.Model, a.PassedOver = m.Name, len(labels)-len(idx)
+	return a, nil
+}
+
+// Sliced turns the logits that classes have in a base model into those they
+// have in a model that keeps only the logits kept, in that order: −1 where a
+// class is gone.
+func Sliced(classOf, kept []int) []int {
+	out := make([]int, len(classOf))
+	for i, l := range classOf {
+		out[i] = slices.Index(kept, l)
+	}
+	return out
+}
