@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"nuwa/graph"
@@ -68,83 +67,23 @@ func (s *Shapes) Elem(v *graph.Value) graph.DType {
 // each value is followed by Shape is run at two batch sizes. Element types are
 // those that ONNX Runtime infers when it loads the model.
 func (e *Engine) Shapes(ctx context.Context, m *graph.Model) (*Shapes, error) {
-	s := &Shapes{Batch: [2]int{2, 3}, dims: map[string][]Size{}, types: map[string]graph.DType{}}
-	if !DynamicBatch(m) {
-		s.Batch = [2]int{1, 1}
-	}
-	if err := e.elemTypes(m, s); err != nil {
-		return nil, err
-	}
-	probe := m.Clone()
-	g := probe.Graph
-	g.ClearOutputs()
-	of := map[string]string{} // output of a Shape node → value
-	ask := func(v *graph.Value) {
-		if v == nil || s.types[v.Name()] == graph.Undefined {
-			return
-		}
-		out := g.Add("Shape", v.Name()+"_shape", []*graph.Value{v}).Output(0)
-		g.AddOutput(out)
-		of[out.Name()] = v.Name()
-	}
-	nodes := append([]*graph.Node(nil), g.Nodes()...)
-	for _, v := range g.Inputs() {
-		ask(v)
-	}
-	for _, n := range nodes {
-		for _, v := range n.Outputs() {
-			ask(v)
-		}
-	}
-	session, err := e.Open(probe)
+	o, err := e.Observe(ctx, m, nil, 1, 2, 3)
 	if err != nil {
 		return nil, err
 	}
-	defer session.Close()
-	var seen [2]map[string]*graph.Tensor
-	for i, b := range s.Batch {
-		if i == 1 && b == s.Batch[0] {
-			seen[1] = seen[0]
-			break
-		}
-		feeds, err := Inputs(m, b, 1)
-		if err != nil {
-			return nil, err
-		}
-		if seen[i], err = session.Run(ctx, feeds, nil); err != nil {
-			return nil, err
-		}
-	}
-	for out, name := range of {
-		a, err1 := seen[0][out].Ints()
-		b, err2 := seen[1][out].Ints()
-		if err := errors.Join(err1, err2); err != nil {
-			return nil, err
-		}
-		if len(a) != len(b) {
-			continue
-		}
-		dims := make([]Size, len(a))
-		for i := range a {
-			dims[i].Fixed = a[i]
-			if step := int64(s.Batch[1] - s.Batch[0]); step > 0 {
-				dims[i].PerBatch = (b[i] - a[i]) / step
-				dims[i].Fixed = a[i] - dims[i].PerBatch*int64(s.Batch[0])
-			}
-		}
-		s.dims[name] = dims
-	}
-	return s, nil
+	return o.Shapes, nil
 }
 
 // elemTypes loads a copy of m that returns every value and reads the element
 // types that ONNX Runtime reports; values that are no tensors are left out.
-func (e *Engine) elemTypes(m *graph.Model, s *Shapes) error {
+func (e *Engine) elemTypes(m *graph.Model) (map[string]graph.DType, error) {
+	types := map[string]graph.DType{}
 	c := m.Clone()
 	c.Graph.ClearOutputs()
+	c.Graph.Infos = nil
 	for _, v := range c.Graph.Inputs() {
 		if v.Type != nil && v.Type.Kind == graph.TensorKind {
-			s.types[v.Name()] = v.Type.Elem
+			types[v.Name()] = v.Type.Elem
 		}
 	}
 	for _, n := range c.Graph.Nodes() {
@@ -155,17 +94,18 @@ func (e *Engine) elemTypes(m *graph.Model, s *Shapes) error {
 			}
 		}
 	}
-	c.Graph.Infos = nil
-	plain := Engine{Threads: 1, Plain: true}
-	session, err := plain.Open(c)
+	if len(c.Graph.Outputs()) == 0 {
+		return types, nil
+	}
+	s, err := e.openLight(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer session.Close()
-	for _, info := range session.Outputs() {
-		s.types[info.Name] = info.Type
+	defer s.close()
+	for _, info := range s.session.Outputs() {
+		types[info.Name] = info.Type
 	}
-	return nil
+	return types, nil
 }
 
 // CheckFinite reports the first tensor among outs that holds a NaN or an

@@ -1,0 +1,335 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"nuwa/graph"
+	"nuwa/internal/fault"
+	"nuwa/internal/ort"
+)
+
+// Observation is what running a model at several batch sizes showed.
+type Observation struct {
+	Batches []int
+	Shapes  *Shapes
+	Values  []map[string]*graph.Tensor // for each batch size: the values asked for
+}
+
+// Observe runs m at each of the given batch sizes, two or more for a model
+// whose batch is open, and returns the shapes of all values of its main graph
+// and the contents of those called names. A model of a fixed batch is run once,
+// at that batch. Feeds are those that Inputs draws with the seed. Nodes run one
+// by one as they stand, so that equal graphs give equal bits.
+//
+// Names of values that are no tensors, or of types that nothing here reads
+// (8-bit floats, 4-bit integers, complex numbers), are left out of Values.
+func (e *Engine) Observe(ctx context.Context, m *graph.Model, names []string, seed uint64, batches ...int) (*Observation, error) {
+	if !DynamicBatch(m) {
+		batches = []int{1}
+	}
+	o := &Observation{Batches: batches}
+	types, err := e.elemTypes(m)
+	if err != nil {
+		return nil, err
+	}
+	p := newProbe(m, types)
+	for _, v := range p.values {
+		p.askShape(v)
+	}
+	for _, name := range names {
+		p.askElements(name)
+	}
+	s, err := e.openLight(p.model)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	seen := make([]map[string]*graph.Tensor, len(batches))
+	for i, b := range batches {
+		feeds, err := Inputs(m, b, seed)
+		if err != nil {
+			return nil, err
+		}
+		if seen[i], err = s.run(ctx, feeds); err != nil {
+			return nil, err
+		}
+	}
+	o.Shapes, err = p.shapes(batches, seen)
+	if err != nil {
+		return nil, err
+	}
+	o.Values = make([]map[string]*graph.Tensor, len(batches))
+	for i, outs := range seen {
+		if o.Values[i], err = p.elements(outs); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+// Compute runs m on several feeds, in the way that Observe does, and returns
+// the values called names for each.
+func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, feeds ...map[string]*graph.Tensor) ([]map[string]*graph.Tensor, error) {
+	types, err := e.elemTypes(m)
+	if err != nil {
+		return nil, err
+	}
+	p := newProbe(m, types)
+	for _, name := range names {
+		p.askElements(name)
+	}
+	Trim(p.model.Graph)
+	s, err := e.openLight(p.model)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	all := make([]map[string]*graph.Tensor, len(feeds))
+	for i, f := range feeds {
+		outs, err := s.run(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		if all[i], err = p.elements(outs); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// probe is a copy of a model whose outputs tell about its values. Contents
+// leave it as vectors of common types beside their shapes, since neither
+// scalars nor 16-bit floats need then be known beforehand.
+type probe struct {
+	model  *graph.Model
+	opset  int64
+	types  map[string]graph.DType
+	values []*graph.Value    // inputs and results, of the copy
+	shape  map[string]string // value → the output that holds its shape
+	elems  map[string]string // value → the output that holds its elements
+	flat   *graph.Value      // the constant [-1]
+}
+
+func newProbe(m *graph.Model, types map[string]graph.DType) *probe {
+	p := &probe{model: m.Clone(), opset: m.Opset(""), types: types, shape: map[string]string{}, elems: map[string]string{}}
+	g := p.model.Graph
+	g.ClearOutputs()
+	g.Infos = nil
+	p.values = append(p.values, g.Inputs()...)
+	for _, n := range g.Nodes() {
+		for _, v := range n.Outputs() {
+			if v != nil {
+				p.values = append(p.values, v)
+			}
+		}
+	}
+	return p
+}
+
+func (p *probe) askShape(v *graph.Value) {
+	name := v.Name()
+	if p.shape[name] != "" || p.types[name] == graph.Undefined {
+		return
+	}
+	p.shape[name] = p.output(p.add("Shape", name+"_shape", v), graph.Int64)
+}
+
+func (p *probe) askElements(name string) {
+	v := p.model.Graph.Value(name)
+	if v == nil || p.elems[name] != "" {
+		return
+	}
+	typ := p.types[name]
+	if t := v.Default(); t != nil {
+		typ = t.Type
+	}
+	switch typ {
+	case graph.Float16, graph.BFloat16:
+		p.types[name] = typ
+		v = p.add("Cast", name+"_wide", v, graph.Int("to", int64(graph.Float32)))
+		typ = graph.Float32
+	case graph.Float32, graph.Float64, graph.Int8, graph.Int16, graph.Int32, graph.Int64,
+		graph.Uint8, graph.Uint16, graph.Uint32, graph.Uint64, graph.Bool, graph.String:
+		p.types[name] = typ
+	default:
+		return
+	}
+	p.askShape(p.model.Graph.Value(name))
+	if p.opset < 5 {
+		v = p.add("Reshape", name+"_flat", v, graph.Ints("shape", -1))
+	} else {
+		if p.flat == nil {
+			p.flat = p.model.Graph.AddConst("flat", graph.NewTensor([]int64{1}, []int64{-1}))
+		}
+		n := p.model.Graph.Add("Reshape", name+"_flat", []*graph.Value{v, p.flat})
+		v = n.Output(0)
+	}
+	p.elems[name] = p.output(v, typ)
+}
+
+func (p *probe) add(op, name string, v *graph.Value, attrs ...*graph.Attr) *graph.Value {
+	return p.model.Graph.Add(op, name, []*graph.Value{v}, attrs...).Output(0)
+}
+
+func (p *probe) output(v *graph.Value, typ graph.DType) string {
+	v.Type = graph.TensorType(typ, graph.Dim{})
+	p.model.Graph.AddOutput(v)
+	return v.Name()
+}
+
+// shapes fits each dimension as an affine function of the batch size. A value
+// that does not follow one at every batch size is left out.
+func (p *probe) shapes(batches []int, seen []map[string]*graph.Tensor) (*Shapes, error) {
+	last := min(1, len(batches)-1)
+	s := &Shapes{Batch: [2]int{batches[0], batches[last]}, dims: map[string][]Size{}, types: p.types}
+	for name, out := range p.shape {
+		dims := make([][]int64, len(batches))
+		for i := range batches {
+			var err error
+			if dims[i], err = seen[i][out].Ints(); err != nil {
+				return nil, err
+			}
+		}
+		if sizes, ok := fitSizes(batches, dims); ok {
+			s.dims[name] = sizes
+		}
+	}
+	return s, nil
+}
+
+func fitSizes(batches []int, dims [][]int64) ([]Size, bool) {
+	for _, d := range dims {
+		if len(d) != len(dims[0]) {
+			return nil, false
+		}
+	}
+	sizes := make([]Size, len(dims[0]))
+	column := make([]int64, len(batches))
+	for i := range sizes {
+		for k := range batches {
+			column[k] = dims[k][i]
+		}
+		var ok bool
+		if sizes[i], ok = Fit(batches, column); !ok {
+			return nil, false
+		}
+	}
+	return sizes, true
+}
+
+// Fit finds the size that is xs[i] at batch size batches[i]; ok is false when
+// no affine function with integer coefficients is.
+func Fit(batches []int, xs []int64) (s Size, ok bool) {
+	s.Fixed = xs[0]
+	if len(batches) > 1 {
+		step := int64(batches[1] - batches[0])
+		if (xs[1]-xs[0])%step != 0 {
+			return s, false
+		}
+		s.PerBatch = (xs[1] - xs[0]) / step
+		s.Fixed -= s.PerBatch * int64(batches[0])
+	}
+	for i, b := range batches {
+		if s.At(b) != xs[i] {
+			return s, false
+		}
+	}
+	return s, true
+}
+
+// elements gives the contents that were asked for their shapes and types back.
+func (p *probe) elements(outs map[string]*graph.Tensor) (map[string]*graph.Tensor, error) {
+	values := make(map[string]*graph.Tensor, len(p.elems))
+	for name, out := range p.elems {
+		t := outs[out]
+		dims := t.Dims
+		if shape := outs[p.shape[name]]; shape != nil {
+			var err error
+			if dims, err = shape.Ints(); err != nil {
+				return nil, err
+			}
+		} else if c := p.model.Graph.Value(name).Default(); c != nil {
+			dims = c.Dims
+		}
+		if typ := p.types[name]; typ != t.Type {
+			xs, err := t.Floats()
+			if err == nil {
+				t, err = graph.FromFloats(typ, dims, xs)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		t.Dims = dims
+		values[name] = t
+	}
+	return values, nil
+}
+
+// light is a session that is given the large weights with every run instead of
+// holding a copy of them.
+type light struct {
+	session *ort.Session
+	weights map[string]*graph.Tensor
+}
+
+// liftBytes is the size from which a weight is handed over at each run.
+const liftBytes = 64 << 10
+
+// openLight prepares m, which it may change, to be run as it stands. Where
+// ONNX Runtime needs to know a weight when it loads the model, the session
+// holds the weights after all.
+func (e *Engine) openLight(m *graph.Model) (*light, error) {
+	plain := Engine{Threads: e.Threads, Plain: true}
+	lifted := m.Clone()
+	weights, err := lift(lifted.Graph)
+	if err != nil {
+		return nil, err
+	}
+	s, err := plain.Open(lifted)
+	if err == nil {
+		return &light{s, weights}, nil
+	}
+	if len(weights) > 0 && fault.KindOf(err) == fault.Runtime {
+		if s, again := plain.Open(m); again == nil {
+			return &light{session: s}, nil
+		}
+	}
+	return nil, err
+}
+
+// lift makes inputs of the large weights of g and returns their tensors.
+func lift(g *graph.Graph) (map[string]*graph.Tensor, error) {
+	weights := map[string]*graph.Tensor{}
+	for _, v := range append([]*graph.Value(nil), g.Consts()...) {
+		t := v.Const()
+		if t == nil || len(t.Data) < liftBytes || t.Type.Bits() < 8 || len(t.Dims) == 0 {
+			continue
+		}
+		dims := make([]graph.Dim, len(t.Dims))
+		for i, d := range t.Dims {
+			dims[i] = graph.Fixed(d)
+		}
+		in := g.AddInput(g.UniqueName(v.Name()+"_lifted"), graph.TensorType(t.Type, dims...))
+		v.ReplaceUses(in)
+		if err := g.RemoveConst(v); err != nil {
+			return nil, fmt.Errorf("handing over the weight %q: %w", v.Name(), err)
+		}
+		weights[in.Name()] = t
+	}
+	return weights, nil
+}
+
+func (s *light) run(ctx context.Context, feeds map[string]*graph.Tensor) (map[string]*graph.Tensor, error) {
+	all := make(map[string]*graph.Tensor, len(feeds)+len(s.weights))
+	for name, t := range feeds {
+		all[name] = t
+	}
+	for name, t := range s.weights {
+		all[name] = t
+	}
+	return s.session.Run(ctx, all, nil)
+}
+
+func (s *light) close() { s.session.Close() }
