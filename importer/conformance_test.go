@@ -7,18 +7,16 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	"nuwa/graph"
 	"nuwa/importer"
+	"nuwa/importer/onnxgo"
 	"nuwa/internal/onnxpb"
 
 	"github.com/owulveryck/onnx-go/backend/testbackend"
 	_ "github.com/owulveryck/onnx-go/backend/testbackend/onnx"
-	"gorgonia.org/tensor"
 )
 
 // The three corpora. Each case is imported and exported again, which must give
@@ -42,14 +40,14 @@ func TestOnnxGoCorpus(t *testing.T) {
 				}
 			}
 			return named(inputs, len(tc.Input), func(i int) (*graph.Tensor, error) {
-				x, err := fromGorgonia(tc.Input[i])
+				x, err := onnxgo.Tensor(tc.Input[i])
 				if dims, ok := inputs[i].Type.Dims(); err == nil && ok && graph.Elements(dims) == x.Len() {
 					x.Dims = dims // the corpus has single elements as scalars
 				}
 				return x, err
 			})
 		}, expect: func(m *graph.Model) (map[string]*graph.Tensor, error) {
-			return named(m.Graph.Outputs(), len(tc.ExpectedOutput), func(i int) (*graph.Tensor, error) { return fromGorgonia(tc.ExpectedOutput[i]) })
+			return named(m.Graph.Outputs(), len(tc.ExpectedOutput), func(i int) (*graph.Tensor, error) { return onnxgo.Tensor(tc.ExpectedOutput[i]) })
 		}})
 	}
 	conform(t, "onnxgo", 348, cases)
@@ -181,41 +179,4 @@ func fromFile(name string, data []byte) (*graph.Tensor, error) {
 		return nil, err
 	}
 	return g.Graph.Value("value").Const(), nil
-}
-
-// fromGorgonia converts a dense tensor of onnx-go's test data.
-func fromGorgonia(x tensor.Tensor) (*graph.Tensor, error) {
-	var dims []int64
-	for _, d := range x.Shape() {
-		dims = append(dims, int64(d))
-	}
-	data := reflect.ValueOf(x.Data())
-	if data.Kind() != reflect.Slice { // a scalar
-		s := reflect.MakeSlice(reflect.SliceOf(data.Type()), 1, 1)
-		s.Index(0).Set(data)
-		data, dims = s, nil
-	}
-	switch xs := data.Interface().(type) {
-	case []float32:
-		return graph.NewTensor(dims, xs), nil
-	case []float64:
-		return graph.NewTensor(dims, xs), nil
-	case []int32:
-		return graph.NewTensor(dims, xs), nil
-	case []int64:
-		return graph.NewTensor(dims, xs), nil
-	case []uint8:
-		return graph.NewTensor(dims, xs), nil
-	case []int8:
-		return graph.NewTensor(dims, xs), nil
-	case []bool:
-		return graph.NewTensor(dims, xs), nil
-	case []string:
-		t := &graph.Tensor{Type: graph.String, Dims: dims, Storage: graph.StoreTyped}
-		for _, s := range xs {
-			t.Strings = append(t.Strings, []byte(s))
-		}
-		return t, nil
-	}
-	return nil, fmt.Errorf("test data of type %s", strings.TrimPrefix(data.Type().String(), "[]"))
 }
