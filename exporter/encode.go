@@ -9,8 +9,9 @@ import (
 	"nuwa/internal/onnxpb"
 )
 
-// maxProto is the size in bytes that no serialized model may exceed.
-const maxProto = math.MaxInt32
+// maxProto is the size in bytes that no serialized model may exceed. Only tests
+// change it.
+var maxProto int64 = math.MaxInt32
 
 // Encode returns m as one self-contained ONNX file: weights that were external
 // are inside. A model of 2 GB or more has no such form; Write it instead.

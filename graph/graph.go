@@ -223,18 +223,23 @@ func (g *Graph) RemoveConst(v *Value) error {
 	return nil
 }
 
-// Add appends a node of ONNX's own domain with one result, whose name is made
-// from name, or from the operator where name is empty.
+// Add appends a node of ONNX's own domain with one result. Node and result are
+// called name, or something near to it that is free; after the operator where
+// name is empty.
 func (g *Graph) Add(op, name string, inputs []*Value, attrs ...*Attr) *Node {
+	if name == "" {
+		name = op
+	}
+	name = g.UniqueName(name)
+	for i := 1; slices.ContainsFunc(g.nodes, func(n *Node) bool { return n.Name == name }); i++ {
+		name = g.UniqueName(fmt.Sprintf("%s_%d", name, i))
+	}
 	n := g.NewNode(op, name)
 	n.SetInputs(inputs...)
 	for _, a := range attrs {
 		n.SetAttr(a)
 	}
-	if name == "" {
-		name = op
-	}
-	n.AddOutput(g.UniqueName(name))
+	n.AddOutput(name)
 	return n
 }
 

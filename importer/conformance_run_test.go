@@ -223,14 +223,8 @@ func again(file []byte, m *graph.Model) (out []byte, diffs []string, err error) 
 		return nil, nil, err
 	}
 	out = bytes.Join(pieces, nil)
-	var a, b onnxpb.ModelProto
-	if err := onnxpb.Unmarshal(file, &a); err != nil {
-		return nil, nil, err
-	}
-	if err := onnxpb.Unmarshal(out, &b); err != nil {
-		return nil, nil, err
-	}
-	return out, onnxpb.Diff(&a, &b, onnxpb.DiffOptions{AnyNodeOrder: true}), nil
+	diffs, err = exporter.Diff(file, out)
+	return out, diffs, err
 }
 
 // runInvented runs a model on made-up inputs. Dimensions that are not fixed get

@@ -12,9 +12,8 @@
 // model from it is in use; replacing it by renaming, as exporter does, is safe.
 //
 // A file that is not a sound model is refused with a *fault.Error of kind
-// Model that says what it is instead, or what is wrong and where. Nothing in a
-// file makes this package panic or allocate more than a small multiple of the
-// file's size.
+// Model that says what it is instead, or what is wrong and where. No file makes
+// this package panic, and sizes that a file only claims are never allocated.
 //
 // It imports graph, internal/onnxpb and internal/fault.
 package importer

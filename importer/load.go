@@ -83,7 +83,7 @@ type decoder struct {
 
 func (d *decoder) close() {
 	if d.ext != nil {
-		d.ext.root.Close()
+		_ = d.ext.root.Close() // it was only read from
 	}
 }
 

@@ -2,13 +2,14 @@ package importer
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // mapFile returns the contents of a regular file, mapped read-only for the
-// rest of the process's life.
+// rest of the process's life. Where a file system cannot map, it is read.
 func mapFile(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -21,9 +22,8 @@ func mapFile(f *os.File) ([]byte, error) {
 	if int64(int(size)) != size {
 		return nil, fmt.Errorf("%d bytes are more than this machine can address", size)
 	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_PRIVATE)
-	if err != nil {
-		return nil, fmt.Errorf("mapping %d bytes into memory: %w", size, err)
+	if data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_PRIVATE); err == nil {
+		return data, nil
 	}
-	return data, nil
+	return io.ReadAll(f)
 }
