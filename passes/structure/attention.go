@@ -108,24 +108,27 @@ func (a *Attention) measure(f *finder, side int) {
 }
 
 // productAfter finds the product that first takes up what softmax gives, and
-// which of its operands that is.
+// which of its operands that is. Linear maps (talking heads) are passed only
+// when there is no other way, sums with other computed values (residuals) never.
 func (f *finder) productAfter(softmax *graph.Node) (*graph.Node, int) {
-	seen := map[*graph.Value]bool{}
-	next := []*graph.Value{softmax.Output(0)}
-	for len(next) > 0 {
-		v := next[0]
-		next = next[1:]
-		if v == nil || seen[v] {
-			continue
-		}
-		seen[v] = true
-		for _, u := range v.Uses() {
-			switch {
-			case u.Node == nil:
-			case isProduct(u.Node):
-				return u.Node, u.Index
-			case u.Node.Is(unaryOps...) || u.Node.Is(naryOps...) || u.Node.Is(layoutOps...) || f.byNode[u.Node] != nil:
-				next = append(next, u.Node.Outputs()...)
+	for _, throughLinear := range []bool{false, true} {
+		seen := map[*graph.Value]bool{}
+		next := []*graph.Value{softmax.Output(0)}
+		for len(next) > 0 {
+			v := next[0]
+			next = next[1:]
+			if v == nil || seen[v] {
+				continue
+			}
+			seen[v] = true
+			for _, u := range v.Uses() {
+				switch n := u.Node; {
+				case n == nil:
+				case isProduct(n):
+					return n, u.Index
+				case (n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...)) && len(computed(n)) == 1, throughLinear && f.byNode[n] != nil:
+					next = append(next, n.Outputs()...)
+				}
 			}
 		}
 	}

@@ -61,21 +61,18 @@ func (f *finder) spreadOut(root *graph.Value, axis int) *fan {
 	reached := []*graph.Value{root}
 	for i := 0; i < len(reached); i++ {
 		v := reached[i]
-		leaf := v.IsOutput()
-		for _, n := range v.Users() {
-			if !f.plain(n, v) {
-				leaf = true
-				continue
-			}
+		users := v.Users()
+		if v.IsOutput() || slices.ContainsFunc(users, func(n *graph.Node) bool { return !f.plain(n, v) }) {
+			t.leaves = append(t.leaves, &Leaf{Value: v, elem: f.shapes.Elem(v), rootElem: f.shapes.Elem(root)})
+			continue // what comes behind v comes from v
+		}
+		for _, n := range users {
 			for _, w := range n.Outputs() {
 				if w != nil && len(w.Uses()) > 0 && t.parents[w] == nil {
 					t.parents[w] = n
 					reached = append(reached, w)
 				}
 			}
-		}
-		if leaf {
-			t.leaves = append(t.leaves, &Leaf{Value: v, elem: f.shapes.Elem(v), rootElem: f.shapes.Elem(root)})
 		}
 	}
 	return t

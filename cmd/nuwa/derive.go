@@ -1,0 +1,226 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"nuwa"
+	"nuwa/internal/fault"
+)
+
+func (a *app) derive() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "derive vit.onnx -o slim.onnx --data photos/ --classes cat,dog --rate 0.4",
+		Short: "Make a smaller, faster model that serves the wanted classes",
+		Long: `Derive narrows the classifier to the wanted classes, shrinks attention by
+truncated singular value decompositions and hidden layers by least squares, and
+writes the result once ONNX Runtime has proven it. Nothing is trained.
+
+Accuracy is judged on --test, or else on a validation split of --data that is
+not calibrated on. The base is judged among all its classes and among the
+wanted ones only: the second figure is the one to compare with.`,
+		Args: args(1, 1, "the base model"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := a.deriveOptions(args[0])
+			if err != nil {
+				return err
+			}
+			var done func()
+			o.Progress, done = a.progress()
+			res, err := nuwa.Derive(cmd.Context(), o)
+			done()
+			if err != nil {
+				return err
+			}
+			if err := a.report(res); err != nil {
+				return err
+			}
+			return a.print(res, func(w io.Writer) error { return writeResult(w, res) })
+		},
+	}
+	f := c.Flags()
+	f.StringP("output", "o", "", "where to write the slim model")
+	f.String("report", "", "also write the result as JSON to this file")
+	f.String("test", "", "images to judge by; never calibrated on")
+	f.Float64("rate", 0, "part of the multiply-accumulates to remove, 0 to 1")
+	f.Int("qk", 0, "width of queries and keys per head, instead of a rate")
+	f.Int("vo", 0, "width of values and outputs per head, instead of a rate")
+	f.String("hidden", "", "hidden neurons per block, as N or N%, instead of a rate")
+	f.Int("align", 8, "widths are multiples of this")
+	f.String("recipe", "best", "paper or best")
+	f.String("purify", "none", "how to purify: none")
+	f.String("logits", "sliced", "sliced: only the wanted logits; full: the others masked")
+	f.String("calibration", "images", "images, or synthetic: standard-normal inputs, for models without images")
+	f.Int("images", 0, "calibration images; 0 means the recipe's number")
+	f.Uint64("seed", 0, "seed of every random choice")
+	f.Bool("force", false, "replace an existing output")
+	f.Bool("dry-run", false, "plan and print, write nothing")
+	f.Bool("no-bench", false, "do not measure latency")
+	dataFlags(f)
+	return c
+}
+
+// dataFlags are those of commands that read images.
+func dataFlags(f *pflag.FlagSet) {
+	f.String("data", "", "images, a folder per class: a directory, or a path that goes on inside a zip")
+	f.StringSlice("classes", nil, "wanted classes, by name or logit number, or all")
+	f.String("labels", "", "file of class names in the order of the logits")
+	preprocessFlags(f)
+}
+
+func preprocessFlags(f *pflag.FlagSet) {
+	f.String("mean", "", "mean per channel, as a,b,c")
+	f.String("std", "", "standard deviation per channel, as a,b,c")
+	f.Int("size", 0, "image side, for models that leave it open")
+	f.String("resize", "", "squash, shortest, center or none")
+	f.Float64("crop", 0, "part of each side that a center crop keeps")
+	f.String("interpolation", "", "nearest, bilinear, bicubic, lanczos, box or hamming")
+	f.String("order", "", "RGB or BGR")
+}
+
+func (a *app) preprocess() (p nuwa.Preprocess, err error) {
+	v := a.config
+	p = nuwa.Preprocess{Size: v.GetInt("size"), Resize: v.GetString("resize"), CropFraction: v.GetFloat64("crop"),
+		Interpolation: v.GetString("interpolation"), Order: v.GetString("order")}
+	if p.Mean, err = triple("mean", v.GetString("mean")); err != nil {
+		return p, err
+	}
+	p.Std, err = triple("std", v.GetString("std"))
+	return p, err
+}
+
+// triple reads "a,b,c", or one number for all three; nothing gives nil.
+func triple(flag, s string) ([]float32, error) {
+	s = strings.Trim(s, "[] ")
+	if s == "" {
+		return nil, nil
+	}
+	parts := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+	if len(parts) == 1 {
+		parts = []string{parts[0], parts[0], parts[0]}
+	}
+	var xs []float32
+	for _, p := range parts {
+		x, err := strconv.ParseFloat(p, 32)
+		if err != nil || len(parts) != 3 {
+			return nil, &fault.Error{Kind: fault.Usage, Where: "--" + flag, Got: fmt.Sprintf("%q", s), Want: "three numbers, as in .5,.5,.5"}
+		}
+		xs = append(xs, float32(x))
+	}
+	return xs, nil
+}
+
+func (a *app) deriveOptions(model string) (nuwa.Options, error) {
+	v := a.config
+	pre, err := a.preprocess()
+	if err != nil {
+		return nuwa.Options{}, err
+	}
+	o := nuwa.Options{
+		Model: model, Output: v.GetString("output"),
+		Data: v.GetString("data"), Test: v.GetString("test"), Classes: a.list("classes"), Labels: v.GetString("labels"),
+		Rate: v.GetFloat64("rate"), Widths: nuwa.Widths{QK: v.GetInt("qk"), VO: v.GetInt("vo")}, Align: v.GetInt("align"),
+		Recipe: v.GetString("recipe"), Purify: v.GetString("purify"), Logits: v.GetString("logits"),
+		Calibration: v.GetString("calibration"), Images: v.GetInt("images"),
+		Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
+		DryRun: v.GetBool("dry-run"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),
+	}
+	if h := v.GetString("hidden"); h != "" {
+		number, percent := strings.CutSuffix(h, "%")
+		x, err := strconv.ParseFloat(number, 64)
+		if err != nil || x <= 0 || percent && x > 100 || !percent && x != float64(int(x)) {
+			return o, &fault.Error{Kind: fault.Usage, Where: "--hidden", Got: fmt.Sprintf("%q", h), Want: "a number of neurons, or a percentage such as 50%"}
+		}
+		if percent {
+			o.Widths.Part = x / 100
+		} else {
+			o.Widths.Hidden = int(x)
+		}
+	}
+	return o, nil
+}
+
+// list reads a comma-separated flag, which from the environment is one string.
+func (a *app) list(key string) []string {
+	var out []string
+	for _, s := range a.config.GetStringSlice(key) {
+		for _, p := range strings.Split(s, ",") {
+			if p = strings.TrimSpace(p); p != "" {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// report writes the result to the file that --report names.
+func (a *app) report(res *nuwa.Result) error {
+	path := a.config.GetString("report")
+	if path == "" {
+		return nil
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".report-*.tmp")
+	if err != nil {
+		return &fault.Error{Kind: fault.IO, File: path, Err: err}
+	}
+	defer os.Remove(tmp.Name())
+	b := *a
+	b.out = tmp
+	err = b.printJSON(res)
+	if e := tmp.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Chmod(tmp.Name(), 0o644)
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return &fault.Error{Kind: fault.IO, File: path, Err: err}
+	}
+	return nil
+}
+
+// writeResult prints the before/after tables.
+func writeResult(w io.Writer, r *nuwa.Result) error {
+	asked := ""
+	if r.RateAsked > 0 {
+		asked = fmt.Sprintf(" (asked %.3f)", r.RateAsked)
+	}
+	fmt.Fprintf(w, "%s, recipe %s: removed %.3f of the multiply-accumulates%s\n", r.Model, r.Recipe, r.Rate, asked)
+	if r.Judged != "" {
+		fmt.Fprintf(w, "accuracy on %s\n", r.Judged)
+	}
+	fmt.Fprintln(w)
+	if err := r.Summary.Write(w); err != nil {
+		return err
+	}
+	if r.Summary.Bench != nil {
+		fmt.Fprintln(w)
+		if err := r.Summary.Bench.Write(w); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(w)
+	writeBlocks(w, r.Blocks)
+	for _, d := range r.Declined {
+		fmt.Fprintf(w, "left alone: %s %s: %s\n", d.Where, d.What, d.Reason)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintln(w, "note:", n)
+	}
+	if r.Output == "" {
+		fmt.Fprintf(w, "\nplanned in %.1f s; nothing was written\n", r.Seconds)
+	} else {
+		fmt.Fprintf(w, "\nwrote %s, derived in %.1f s\n", r.Output, r.Seconds)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"nuwa"
+	"nuwa/internal/measure"
+)
+
+func (a *app) eval() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "eval model.onnx --data photos/",
+		Short: "Measure a model's accuracy",
+		Args:  args(1, 1, "a model"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pre, err := a.preprocess()
+			if err != nil {
+				return err
+			}
+			show, done := a.progress()
+			acc, err := nuwa.Eval(cmd.Context(), nuwa.EvalOptions{
+				Model: args[0], Data: a.config.GetString("data"), Classes: a.list("classes"), Labels: a.config.GetString("labels"),
+				Batch: a.config.GetInt("batch"), Preprocess: pre, Runtime: a.runtime(), Progress: show,
+			})
+			done()
+			if err != nil {
+				return err
+			}
+			return a.print(acc, func(w io.Writer) error {
+				return (&measure.Summary{Models: []measure.Report{{Name: args[0], Accuracy: acc}}}).Write(w)
+			})
+		},
+	}
+	dataFlags(c.Flags())
+	c.Flags().Int("batch", 0, "images per run; 0 for a good number")
+	return c
+}
+
+func (a *app) compare() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "compare vit.onnx slim.onnx --data photos/",
+		Short: "Hold a slim model against its base: accuracy, agreement, size, latency",
+		Args:  args(2, 2, "the base and the slim model"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pre, err := a.preprocess()
+			if err != nil {
+				return err
+			}
+			show, done := a.progress()
+			sum, err := nuwa.Compare(cmd.Context(), nuwa.CompareOptions{
+				Base: args[0], Slim: args[1], Data: a.config.GetString("data"), Classes: a.list("classes"), Labels: a.config.GetString("labels"),
+				Preprocess: pre, Runtime: a.runtime(), Bench: a.benchOptions(), SkipBench: a.config.GetBool("no-bench"), Progress: show,
+			})
+			done()
+			if err != nil {
+				return err
+			}
+			return a.print(sum, func(w io.Writer) error {
+				if err := sum.Write(w); err != nil || sum.Bench == nil {
+					return err
+				}
+				fmt.Fprintln(w)
+				return sum.Bench.Write(w)
+			})
+		},
+	}
+	dataFlags(c.Flags())
+	benchFlags(c.Flags())
+	c.Flags().Bool("no-bench", false, "do not measure latency")
+	return c
+}
+
+func (a *app) bench() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "bench model.onnx [model.onnx ...]",
+		Short: "Time models in turns",
+		Long: `Bench runs the models in rounds, each once per round, so that a busy machine is
+slow for all of them at once. The figure to trust is the ratio within rounds.`,
+		Args: args(1, 1000, "at least one model"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o := a.benchOptions()
+			o.Models, o.Runtime, o.Size = args, a.runtime(), a.config.GetInt("size")
+			show, done := a.progress()
+			o.Progress = show
+			b, err := nuwa.Bench(cmd.Context(), o)
+			done()
+			if err != nil {
+				return err
+			}
+			return a.print(b, b.Write)
+		},
+	}
+	benchFlags(c.Flags())
+	c.Flags().Int("size", 0, "image side, for models that leave it open")
+	return c
+}
+
+func benchFlags(f *pflag.FlagSet) {
+	f.Int("batch", 0, "images per run; 0 for 1, or the batch that a model fixes")
+	f.Int("runs", 0, "rounds at least; 0 means 30")
+	f.Int("warmup", 0, "rounds that do not count; 0 means 3")
+	f.Duration("min-time", 0*time.Second, "go on until the rounds took so long")
+}
+
+func (a *app) benchOptions() nuwa.BenchOptions {
+	v := a.config
+	return nuwa.BenchOptions{Batch: v.GetInt("batch"), Runs: v.GetInt("runs"), Warmup: v.GetInt("warmup"), MinTime: v.GetDuration("min-time")}
+}

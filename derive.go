@@ -1,0 +1,443 @@
+package nuwa
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"nuwa/exporter"
+	"nuwa/graph"
+	"nuwa/internal/data"
+	"nuwa/internal/engine"
+	"nuwa/internal/fault"
+	"nuwa/internal/measure"
+	"nuwa/passes"
+	"nuwa/passes/structure"
+)
+
+// validationPart is the part of Options.Data that judges when there is no
+// Options.Test.
+const validationPart = 0.2
+
+// Derive makes a slim model and, unless o.DryRun, writes it.
+func Derive(ctx context.Context, o Options) (*Result, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	eng, err := start(o.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	d := &derivation{o: o, eng: eng, began: time.Now()}
+	defer d.close()
+	for _, stage := range []func(context.Context) error{d.open, d.findClasses, d.splitData, d.prune, d.write, d.judge, d.bench} {
+		if err := stage(ctx); err != nil {
+			return nil, inFile(o.Model, err)
+		}
+	}
+	return d.result, nil
+}
+
+// derivation is one run of Derive.
+type derivation struct {
+	o     Options
+	eng   *engine.Engine
+	began time.Time
+
+	base    *opened
+	set     *data.Set // calibration images; nil without
+	fit     *data.Set // those that statistics come from
+	test    *data.Set // those that judge
+	classOf []int     // class folder of set → base logit
+	wanted  []int     // base logits; nil keeps all
+	names   []string  // of the wanted logits
+
+	state  *passes.State
+	result *Result
+}
+
+func (d *derivation) close() {
+	for _, s := range []*data.Set{d.set, d.test} {
+		if s != nil {
+			s.Close()
+		}
+	}
+}
+
+func (d *derivation) open(ctx context.Context) error {
+	var err error
+	if _, err := os.Stat(d.o.Output); err == nil && !d.o.Force && !d.o.DryRun {
+		return &fault.Error{Kind: fault.Exists, File: d.o.Output, Got: "a file that is there already", Remedy: "give --force to replace it"}
+	}
+	if d.base, err = open(ctx, d.eng, d.o.Preprocess, d.o.Labels, d.o.Model); err != nil {
+		return err
+	}
+	if d.o.Data != "" {
+		if d.set, err = data.Open(d.o.Data); err != nil {
+			return err
+		}
+	}
+	if d.o.Test != "" {
+		if d.test, err = data.Open(d.o.Test); err != nil {
+			return err
+		}
+	}
+	d.result = &Result{Model: d.o.Model, Recipe: d.o.Recipe, RateAsked: d.o.Rate, Notes: d.base.notes}
+	d.o.Log.Info("base", "model", d.o.Model, "preprocess", d.base.pre.String(), "from", d.base.preFrom)
+	return nil
+}
+
+// findClasses turns the wanted classes into logits of the base.
+func (d *derivation) findClasses(ctx context.Context) error {
+	m, err := measure.Open(measure.Source{Path: d.o.Model}, d.eng)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	noise, err := measure.Noise(m, 1, 1)
+	if err != nil && d.set == nil {
+		return err
+	}
+	if d.set != nil {
+		noise = measure.FromSet(d.set, d.base.pre)
+	}
+	logits, err := m.Logits(ctx, noise)
+	if err != nil {
+		if wantsAll(d.o.Classes) { // a model without a classifier can be slimmed all the same
+			d.result.Notes = append(d.result.Notes, "no logits were found, so no accuracy is measured: "+err.Error())
+			return nil
+		}
+		return err
+	}
+	var folders []string
+	for _, s := range []*data.Set{d.set, d.test} {
+		if s != nil && s.Classes != nil {
+			folders = s.Classes
+			break
+		}
+	}
+	if d.set != nil && d.set.Classes != nil {
+		if d.classOf, err = d.base.match(d.set.Classes, logits); err != nil {
+			return err
+		}
+	}
+	if d.wanted, err = d.base.resolve(d.o.Classes, folders, logits); err != nil {
+		return err
+	}
+	if len(d.wanted) == logits && isIdentity(d.wanted) {
+		d.wanted = nil
+	}
+	d.names = d.className(folders, logits)
+	for _, c := range d.kept(logits) {
+		d.result.Classes = append(d.result.Classes, d.names[c])
+	}
+	return nil
+}
+
+func isIdentity(xs []int) bool {
+	for i, x := range xs {
+		if x != i {
+			return false
+		}
+	}
+	return true
+}
+
+// kept returns the logits of the slim model's decision, as numbers of the base.
+func (d *derivation) kept(logits int) []int {
+	if d.wanted != nil {
+		return d.wanted
+	}
+	all := make([]int, logits)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// className names every logit of the base: by the model's own class names,
+// else by folders when there is one per logit, else by number.
+func (d *derivation) className(folders []string, logits int) []string {
+	names := make([]string, logits)
+	for i := range names {
+		switch {
+		case i < len(d.base.names):
+			names[i] = d.base.names[i]
+		case len(d.base.names) == 0 && len(folders) == logits:
+			names[i] = folders[i]
+		default:
+			names[i] = fmt.Sprint(i)
+		}
+	}
+	return names
+}
+
+// splitData chooses calibration images of the wanted classes, and keeps part
+// of the data for judging when no test images are given.
+func (d *derivation) splitData(context.Context) error {
+	if d.set == nil {
+		return nil
+	}
+	d.fit = d.set
+	if d.set.Classes != nil && d.classOf != nil {
+		var folders []string
+		for i, c := range d.set.Classes {
+			if c2 := d.classOf[i]; c2 >= 0 && (d.wanted == nil || contains(d.wanted, c2)) {
+				folders = append(folders, c)
+			}
+		}
+		if len(folders) == 0 {
+			return &fault.Error{Kind: fault.Data, File: d.o.Data, Got: "no folder of a wanted class", Want: fmt.Sprint(d.result.Classes)}
+		}
+		var err error
+		if d.fit, err = d.set.Select(folders); err != nil {
+			return err
+		}
+	}
+	if d.test == nil && d.fit.Len() > 1 {
+		d.test, d.fit = d.fit.Split(d.o.Seed, validationPart)
+		d.result.Judged = fmt.Sprintf("a validation split of %d images of %s", d.test.Len(), d.o.Data)
+	} else if d.test != nil {
+		d.result.Judged = d.o.Test
+	}
+	n := d.o.Images
+	if n == 0 {
+		n = 128
+		if d.o.Recipe == "best" {
+			n = 512
+		}
+	}
+	d.fit = d.fit.Take(n, d.o.Seed)
+	d.o.Log.Info("calibration", "images", d.fit.Len())
+	return nil
+}
+
+func contains(xs []int, x int) bool {
+	for _, y := range xs {
+		if x == y {
+			return true
+		}
+	}
+	return false
+}
+
+// prune runs the pipeline.
+func (d *derivation) prune(ctx context.Context) error {
+	d.state = &passes.State{
+		Model: d.base.model, Engine: d.eng, Log: d.o.Log, Progress: d.o.Progress,
+		Options: passes.Options{Recipe: d.o.Recipe, Rate: d.o.Rate, Part: d.o.Widths.Part, Align: d.o.Align, Classes: d.wanted, Mask: d.o.Logits == "full"},
+	}
+	if w := d.o.Widths; !w.IsZero() {
+		d.state.Options.Fixed = &passes.Width{QK: w.QK, VO: w.VO, Hidden: w.Hidden}
+	}
+	var err error
+	if d.state.Feeds, err = d.feeds(ctx); err != nil {
+		return err
+	}
+	if d.result.Passes, err = (&passes.Manager{}).Run(ctx, d.state, passes.Pipeline); err != nil {
+		return err
+	}
+	s := d.state
+	d.result.Notes = append(d.result.Notes, s.Notes...)
+	d.result.Declined = declined(s.ViT)
+	for i, b := range s.ViT.Blocks {
+		w := BlockWidths{QK: [2]int{s.Before[i].QK, s.Widths[i].QK}, VO: [2]int{s.Before[i].VO, s.Widths[i].VO}, Hidden: [2]int{s.Before[i].Hidden, s.Widths[i].Hidden}}
+		if b.Attention != nil {
+			w.Heads = b.Attention.Heads
+		}
+		d.result.Blocks = append(d.result.Blocks, w)
+	}
+	return nil
+}
+
+// feeds are the calibration inputs: images, or standard-normal numbers.
+func (d *derivation) feeds(ctx context.Context) (func(yield func(map[string]*graph.Tensor, error) bool), error) {
+	in := engine.Feeds(d.base.model)[0]
+	dims, _ := in.Type.Dims()
+	batch := 16
+	if dims[0] > 0 {
+		batch = int(dims[0])
+	}
+	if d.o.Calibration == "synthetic" {
+		n := d.o.Images
+		if n == 0 {
+			n = 128
+		}
+		return func(yield func(map[string]*graph.Tensor, error) bool) {
+			for i := range (n + batch - 1) / batch {
+				if !yield(engine.Inputs(d.base.model, batch, d.o.Seed+uint64(i))) {
+					return
+				}
+			}
+		}, nil
+	}
+	if dims[0] > 0 && d.fit.Len() < batch {
+		return nil, &fault.Error{Kind: fault.Data, File: d.o.Data, Got: fmt.Sprintf("%d calibration images", d.fit.Len()), Want: fmt.Sprintf("at least %d, the model's batch", batch)}
+	}
+	return func(yield func(map[string]*graph.Tensor, error) bool) {
+		done := 0
+		for b, err := range d.fit.Batches(ctx, nil, batch, d.base.pre) {
+			if err == nil && dims[0] > 0 && len(b.Labels) < batch {
+				return // a batch of fixed size cannot be filled
+			}
+			done += len(b.Labels)
+			if err == nil {
+				d.o.Progress("calibrate", done, d.fit.Len())
+			}
+			if !yield(map[string]*graph.Tensor{in.Name(): b.X}, err) {
+				return
+			}
+		}
+	}, nil
+}
+
+func declined(vit *structure.ViT) []Declined {
+	var out []Declined
+	for i, b := range vit.Blocks {
+		if a := b.Attention; a != nil {
+			if a.QKReason != "" {
+				out = append(out, Declined{Where: fmt.Sprintf("block %d", i), What: "q/k", Reason: a.QKReason})
+			}
+			if a.VOReason != "" {
+				out = append(out, Declined{Where: fmt.Sprintf("block %d", i), What: "v/o", Reason: a.VOReason})
+			}
+		}
+		if b.MLP != nil && b.MLP.Reason != "" {
+			out = append(out, Declined{Where: fmt.Sprintf("block %d", i), What: "hidden", Reason: b.MLP.Reason})
+		}
+	}
+	for _, x := range vit.Declined {
+		out = append(out, Declined{Where: x.Node.String(), What: x.What, Reason: x.Reason})
+	}
+	return out
+}
+
+// write puts provenance into the model and writes it, proven in ONNX Runtime
+// before it gets its name.
+func (d *derivation) write(ctx context.Context) error {
+	d.result.Seconds = time.Since(d.began).Seconds()
+	slim, err := measure.SizeOf(ctx, d.eng, d.state.Model, "")
+	if err != nil {
+		return err
+	}
+	original, err := open(ctx, d.eng, d.o.Preprocess, d.o.Labels, d.o.Model)
+	if err != nil {
+		return err
+	}
+	base, err := measure.SizeOf(ctx, d.eng, original.model, d.o.Model)
+	if err != nil {
+		return err
+	}
+	d.result.Rate = 1 - float64(slim.MACs)/float64(base.MACs)
+	d.result.Summary.Models = []measure.Report{{Name: d.o.Model, Size: &base}, {Name: d.o.Output, Size: &slim}}
+	if err := d.provenance(); err != nil || d.o.DryRun {
+		return err
+	}
+	info, err := exporter.Write(d.state.Model, d.o.Output, exporter.Options{Force: d.o.Force, Validate: func(tmp string) error {
+		return validate(ctx, d.eng, d.state.Model, tmp)
+	}})
+	if err != nil {
+		return err
+	}
+	slim.Bytes = info.Bytes + info.DataBytes
+	d.result.Output = d.o.Output
+	return nil
+}
+
+// provenance records in the metadata what the model is and how to feed it.
+func (d *derivation) provenance() error {
+	digest, err := fileDigest(d.o.Model)
+	if err != nil {
+		return err
+	}
+	m := d.state.Model
+	m.SetMeta(metaVersion, Version)
+	m.SetMeta(metaBase, digest)
+	m.SetMeta(metaRecipe, d.o.Recipe)
+	for _, e := range []struct {
+		key   string
+		value any
+		skip  bool
+	}{
+		{metaPreprocess, d.base.pre, d.base.preFrom == "defaults" && len(d.o.Preprocess.Mean) == 0},
+		{metaWidths, d.state.Widths, false},
+		{metaClasses, d.result.Classes, len(d.result.Classes) == 0 || d.o.Logits == "full"},
+		{metaClasses, d.names, len(d.names) == 0 || d.o.Logits != "full"},
+		{metaWanted, d.wanted, d.wanted == nil || d.o.Logits != "full"},
+	} {
+		if e.skip {
+			continue
+		}
+		s, err := json.Marshal(e.value)
+		if err != nil {
+			return err
+		}
+		m.SetMeta(e.key, string(s))
+	}
+	return nil
+}
+
+func fileDigest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// judge measures the accuracy of both models on the same images.
+func (d *derivation) judge(ctx context.Context) error {
+	if d.test == nil || d.test.Classes == nil || d.o.DryRun || len(d.names) == 0 {
+		return nil
+	}
+	images := measure.FromSet(d.test, d.base.pre)
+	classOf, err := d.base.match(d.test.Classes, len(d.names))
+	if err != nil {
+		return err
+	}
+	slimOf, slimWanted := classOf, d.wanted
+	if d.wanted != nil && d.o.Logits == "sliced" {
+		slimOf, slimWanted = measure.Sliced(classOf, d.wanted), nil
+	}
+	for i, side := range []struct {
+		path    string
+		classOf []int
+		wanted  []int
+		names   []string
+	}{{d.o.Model, classOf, d.wanted, d.names}, {d.o.Output, slimOf, slimWanted, d.result.Classes}} {
+		m, err := measure.Open(measure.Source{Path: side.path}, d.eng)
+		if err != nil {
+			return err
+		}
+		stage := []string{"judge base", "judge slim"}[i]
+		acc, err := measure.Evaluate(ctx, m, images, side.classOf, measure.EvalOptions{Wanted: side.wanted, Names: side.names, Progress: progress(d.o.Progress, stage)})
+		m.Close()
+		if err != nil {
+			return err
+		}
+		d.result.Summary.Models[i].Accuracy = acc
+	}
+	return nil
+}
+
+// bench times both models in turns.
+func (d *derivation) bench(ctx context.Context) error {
+	if d.o.SkipBench || d.o.DryRun {
+		return nil
+	}
+	b, err := benchOpened(ctx, d.eng, BenchOptions{Seed: d.o.Seed, Progress: d.o.Progress},
+		&opened{path: d.o.Model, model: d.base.model}, &opened{path: d.o.Output, model: d.state.Model})
+	d.result.Summary.Bench = b
+	return err
+}

@@ -1,0 +1,34 @@
+package nuwa
+
+import (
+	"nuwa/internal/fault"
+	"nuwa/internal/ort"
+)
+
+// Health is what Doctor found.
+type Health struct {
+	Version   string   `json:"version"` // of nuwa
+	Library   string   `json:"onnxruntime"`
+	Source    string   `json:"found_by"`
+	Runtime   string   `json:"onnxruntime_version"`
+	API       int      `json:"api_level"`
+	Providers []string `json:"providers"`
+	Threads   int      `json:"threads"`
+}
+
+// Doctor finds ONNX Runtime and says which one it is and what it offers.
+func Doctor(r Runtime) (*Health, error) {
+	lib, err := ort.Load(r.Library)
+	if err != nil {
+		return nil, err
+	}
+	h := &Health{Version: Version, Library: lib.Path, Source: lib.Source, Runtime: lib.Version, API: int(lib.API), Threads: ort.ThreadCount(r.Threads)}
+	for _, p := range lib.Providers() {
+		h.Providers = append(h.Providers, string(p))
+	}
+	return h, nil
+}
+
+func usage(what, got, want string) error {
+	return &fault.Error{Kind: fault.Usage, Where: what, Got: `"` + got + `"`, Want: want}
+}

@@ -1,0 +1,103 @@
+package passes
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"nuwa/graph"
+	"nuwa/internal/engine"
+	"nuwa/internal/fault"
+	"nuwa/passes/attention"
+	"nuwa/passes/calibrate"
+	"nuwa/passes/structure"
+)
+
+// Effect is what a pass may do to what the model computes.
+type Effect int
+
+// The effects.
+const (
+	Exact       Effect = iota // outputs stay equal, up to rounding
+	Approximate               // outputs may drift; how far is recorded
+	Reads                     // the model is not changed
+)
+
+// Pass is one step of the pipeline.
+type Pass struct {
+	Name      string
+	Doc       string // one sentence
+	Effect    Effect
+	Signature bool    // may change the types of the outputs
+	After     []Order // passes that must have run before
+	Run       func(ctx context.Context, s *State) (changes string, err error)
+}
+
+// Order is a pass that must come earlier, and why.
+type Order struct{ Pass, Reason string }
+
+// State is what passes work on and hand to each other.
+type State struct {
+	Model   *graph.Model
+	Engine  *engine.Engine
+	Options Options
+	Feeds   calibrate.Feeds // calibration inputs; nil when no pass needs any
+
+	ViT      *structure.ViT        // found by the structure pass
+	Before   []Width               // widths of ViT's blocks as found
+	Widths   []Width               // widths wanted, planned by the plan pass, settled by the mlp pass
+	Spectra  []*attention.Spectrum // one per ViT.Attentions
+	BaseMACs float64               // of the whole model as imported
+	Notes    []string              // what the user should know: numerical doubt, choices
+
+	Log      *slog.Logger
+	Progress func(stage string, done, total int)
+}
+
+// Options say what the pipeline shall make.
+type Options struct {
+	Recipe  string // "paper" or "best"
+	Rate    float64
+	Fixed   *Width  // explicit widths instead of a rate; zero leaves a part alone
+	Part    float64 // explicit hidden widths as a part of each block's
+	Align   int
+	Classes []int // wanted logits; nil keeps all
+	Mask    bool  // mask the other logits instead of removing them
+}
+
+// Width is the widths of a block: of q/k and v/o per head, and of the hidden
+// layer. A part that the block does not have is zero.
+type Width struct{ QK, VO, Hidden int }
+
+// note records a sentence for the report.
+func (s *State) note(format string, args ...any) {
+	s.Notes = append(s.Notes, fmt.Sprintf(format, args...))
+}
+
+// Validate reports a list of passes that contradicts itself: one without a
+// name or a sentence about it, twice the same name, or an order that is not
+// kept.
+func Validate(list []Pass) error {
+	seen := map[string]bool{}
+	for _, p := range list {
+		bad := func(format string, args ...any) error {
+			return &fault.Error{Kind: fault.Internal, Where: "pass " + p.Name, Got: fmt.Sprintf(format, args...)}
+		}
+		switch {
+		case p.Name == "" || p.Doc == "" || p.Run == nil:
+			return bad("a pass without name, doc or run")
+		case seen[p.Name]:
+			return bad("two passes of that name")
+		}
+		for _, o := range p.After {
+			if o.Reason == "" {
+				return bad("no reason for coming after %s", o.Pass)
+			}
+			if !seen[o.Pass] {
+				return bad("it runs before %s, but %s", o.Pass, o.Reason)
+			}
+		}
+		seen[p.Name] = true
+	}
+	return nil
+}

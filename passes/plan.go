@@ -1,0 +1,117 @@
+package passes
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"nuwa/internal/cost"
+	"nuwa/internal/fault"
+	"nuwa/passes/allocate"
+	"nuwa/passes/attention"
+)
+
+// runPlan chooses the widths: those asked for, or, for a rate, attention
+// widths by the paper's ρ rule and uniform hidden widths for what is missing.
+func runPlan(ctx context.Context, s *State) (string, error) {
+	s.Widths = append([]Width(nil), s.Before...)
+	if s.Options.Fixed != nil {
+		return s.planFixed()
+	}
+	if s.Options.Rate == 0 {
+		return "", nil
+	}
+	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	if err != nil {
+		return "", err
+	}
+	c, err := cost.Of(s.Model, shapes)
+	if err != nil {
+		return "", err
+	}
+	rho := allocate.Rho(s.Options.Rate)
+	now := s.planAttention(rho, float64(c.MACs))
+	for step := 1.0; 1-now/s.BaseMACs > s.Options.Rate+allocate.Tolerance && step > 0; step -= 0.02 {
+		rho = 1 - (1-allocate.Rho(s.Options.Rate))*step
+		now = s.planAttention(rho, float64(c.MACs))
+	}
+	if rho != allocate.Rho(s.Options.Rate) {
+		s.note("attention alone would go past the rate: it keeps %.4f of the squared singular values instead of %.4f", rho, allocate.Rho(s.Options.Rate))
+	}
+	p := allocate.Problem{Base: s.BaseMACs, Now: now, Rate: s.Options.Rate, Align: s.Options.Align}
+	var at []int
+	for i, b := range s.ViT.Blocks {
+		if b.MLP != nil {
+			p.Layers = append(p.Layers, allocate.Layer{Width: b.MLP.Hidden, Cost: b.MLP.UnitMACs(s.ViT.Shapes), Fixed: b.MLP.Reason != ""})
+			at = append(at, i)
+		}
+	}
+	widths, err := p.Uniform()
+	if err != nil {
+		return "", err
+	}
+	for i, w := range widths {
+		s.Widths[at[i]].Hidden = w
+	}
+	return fmt.Sprintf("rate %.3f, attention keeps %.4f", p.Achieved(widths), rho), nil
+}
+
+// planAttention sets the attention widths that retain rho of the squared
+// singular values, and returns what macs becomes with them.
+func (s *State) planAttention(rho, macs float64) float64 {
+	spectrum := 0
+	for i, b := range s.ViT.Blocks {
+		if b.Attention == nil {
+			continue
+		}
+		sp := s.Spectra[spectrum]
+		spectrum++
+		qk, vo := b.Attention.UnitMACs(s.ViT.Shapes)
+		w := &s.Widths[i]
+		if sp.QK != nil {
+			w.QK = allocate.Round(allocate.RankFor(attention.Energies(sp.QK), rho), s.Options.Align, b.Attention.QKDim)
+			macs -= qk * float64(b.Attention.QKDim-w.QK)
+		}
+		if sp.VO != nil {
+			w.VO = allocate.Round(allocate.RankFor(attention.Energies(sp.VO), rho), s.Options.Align, b.Attention.VODim)
+			macs -= vo * float64(b.Attention.VODim-w.VO)
+		}
+	}
+	return macs
+}
+
+// planFixed sets explicit widths where a block has the part and may lose it.
+func (s *State) planFixed() (string, error) {
+	f := s.Options.Fixed
+	for i, b := range s.ViT.Blocks {
+		w := &s.Widths[i]
+		for _, part := range []struct {
+			name   string
+			width  *int
+			want   int
+			absent bool
+		}{
+			{"q/k", &w.QK, f.QK, b.Attention == nil || b.Attention.QKReason != ""},
+			{"v/o", &w.VO, f.VO, b.Attention == nil || b.Attention.VOReason != ""},
+			{"hidden", &w.Hidden, s.hidden(w.Hidden), b.MLP == nil || b.MLP.Reason != ""},
+		} {
+			switch {
+			case part.want == 0 || part.absent:
+			case part.want > *part.width:
+				return "", &fault.Error{Kind: fault.Unreachable, Where: fmt.Sprintf("block %d, %s", i, part.name),
+					Got: fmt.Sprintf("width %d", part.want), Want: fmt.Sprintf("1 to %d, what the base has", *part.width)}
+			default:
+				*part.width = part.want
+			}
+		}
+	}
+	return "explicit widths", nil
+}
+
+// hidden returns the explicit hidden width for a block that has now.
+func (s *State) hidden(now int) int {
+	if s.Options.Fixed.Hidden > 0 || s.Options.Part == 0 {
+		return s.Options.Fixed.Hidden
+	}
+	return max(1, int(math.Round(s.Options.Part*float64(now))))
+}
