@@ -3,6 +3,8 @@ package passes
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"nuwa/internal/cost"
 	"nuwa/passes/cleanup"
@@ -17,27 +19,48 @@ func counted(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
+// listed joins what counted gave.
+func listed(counts ...string) string {
+	return strings.Join(slices.DeleteFunc(counts, func(s string) bool { return s == "" }), ", ")
+}
+
+// kept notes what a pass left alone and why.
+func (s *State) kept(reasons []string) {
+	for _, r := range reasons {
+		s.note("left as it is: %s", r)
+	}
+}
+
+func runInline(_ context.Context, s *State) (string, error) {
+	done, err := cleanup.Inline(s.Model)
+	s.kept(done.Kept)
+	return counted(done.Calls, "calls of functions"), err
+}
+
 func runInputs(_ context.Context, s *State) (string, error) {
 	return counted(cleanup.InitializersAsInputs(s.Model), "initializers taken off the inputs"), nil
 }
 
 func runConstants(_ context.Context, s *State) (string, error) {
-	return counted(cleanup.Constants(s.Model), "Constant nodes"), nil
+	constants, idle := cleanup.Constants(s.Model), cleanup.Identities(s.Model, nil)
+	return listed(counted(constants, "Constant nodes"), counted(idle, "idle nodes")), nil
+}
+
+func runFinite(_ context.Context, s *State) (string, error) {
+	return "", cleanup.Finite(s.Model)
 }
 
 func runFold(ctx context.Context, s *State) (string, error) {
-	total := 0
-	for range 4 { // a frozen target can make more of the graph static
-		n, err := cleanup.Fold(ctx, s.Engine, s.Model)
-		if err != nil {
-			return "", err
-		}
-		total += n
-		if n == 0 {
-			break
-		}
-	}
-	return counted(total, "values folded"), nil
+	done, err := cleanup.Fold(ctx, s.Engine, s.Model)
+	s.kept(done.Kept)
+	return listed(counted(done.Values, "values folded"), counted(done.Nodes, "nodes removed")), err
+}
+
+func runFreeze(ctx context.Context, s *State) (string, error) {
+	done, err := cleanup.Freeze(ctx, s.Engine, s.Model)
+	s.kept(done.Kept)
+	return listed(counted(done.Constants, "values made constant"), counted(done.Targets, "reshape targets"),
+		counted(done.Rerooted, "values computed from the batch"), counted(done.Branches, "branches"), counted(done.Nodes, "nodes removed")), err
 }
 
 func runIdentities(ctx context.Context, s *State) (string, error) {
@@ -45,7 +68,9 @@ func runIdentities(ctx context.Context, s *State) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return counted(cleanup.Identities(s.Model, shapes), "idle nodes"), nil
+	idle := cleanup.Identities(s.Model, shapes)
+	dead, _ := cleanup.Dead(s.Model)
+	return listed(counted(idle, "idle nodes"), counted(dead, "dead nodes")), nil
 }
 
 func runDuplicates(_ context.Context, s *State) (string, error) {

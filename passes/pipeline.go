@@ -3,17 +3,24 @@ package passes
 // Cleaning are the passes that make a model readable without changing what it
 // computes.
 var Cleaning = []Pass{
+	{Name: "inline", Doc: "replace calls of the model's own functions by their bodies", Effect: Exact, Run: runInline},
 	{Name: "inputs", Doc: "make initializers that are listed as inputs constants", Effect: Exact, Run: runInputs},
-	{Name: "constants", Doc: "turn Constant nodes into initializers", Effect: Exact, Run: runConstants},
-	{Name: "fold", Doc: "replace what depends on constants and shapes only", Effect: Exact, Run: runFold, After: []Order{
+	{Name: "constants", Doc: "turn Constant nodes into initializers and bypass plain identities", Effect: Exact, Run: runConstants, After: []Order{
+		{"inline", "the bodies of functions hold Constant nodes"}}},
+	{Name: "finite", Doc: "refuse weights that hold NaN or infinity", Effect: Reads, Run: runFinite, After: []Order{
+		{"constants", "a bad weight is named before it has spread by folding"}}},
+	{Name: "fold", Doc: "compute what depends on constants only", Effect: Exact, Run: runFold, After: []Order{
 		{"inputs", "a default that callers may override cannot be folded"},
-		{"constants", "targets and axes must be seen as constants"}}},
+		{"constants", "an operand is constant only as an initializer"},
+		{"finite", "a weight is named by its own name, not by what is computed from it"}}},
+	{Name: "freeze", Doc: "make constants of shape arithmetic, or compute it from the batch of an input", Effect: Exact, Run: runFreeze, After: []Order{
+		{"fold", "what is mixed with shapes must be constants, not computed from them"}}},
 	{Name: "identities", Doc: "bypass operators that do nothing", Effect: Exact, Run: runIdentities, After: []Order{
-		{"fold", "shapes tell which reshapes do nothing only once targets are known"}}},
-	{Name: "duplicates", Doc: "merge equal small initializers", Effect: Exact, Run: runDuplicates, After: []Order{
-		{"fold", "folding makes many copies of the same shape"}}},
+		{"freeze", "a target that is computed is a reader of its own; frozen, its chain can be cut short"}}},
+	{Name: "duplicates", Doc: "merge equal constants", Effect: Exact, Run: runDuplicates, After: []Order{
+		{"freeze", "freezing makes many copies of the same target"}}},
 	{Name: "structure", Doc: "find attention, hidden layers and classifier", Effect: Reads, Run: runStructure, After: []Order{
-		{"fold", "a layout can be followed only through constant targets"},
+		{"freeze", "a layout can be followed only through constant targets"},
 		{"identities", "a bypass in the way hides what reads a value"}}},
 }
 

@@ -69,8 +69,12 @@ func (e *Engine) Observe(ctx context.Context, m *graph.Model, names []string, se
 }
 
 // Compute runs m on several feeds, in the way that Observe does, and returns
-// the values called names for each.
+// the values called names for each. Nothing else is computed.
 func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, feeds ...map[string]*graph.Tensor) ([]map[string]*graph.Tensor, error) {
+	m, err := Tap(m, names...)
+	if err != nil {
+		return nil, err
+	}
 	types, err := e.elemTypes(m)
 	if err != nil {
 		return nil, err
@@ -79,7 +83,6 @@ func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, fe
 	for _, name := range names {
 		p.askElements(name)
 	}
-	Trim(p.model.Graph)
 	s, err := e.openLight(p.model)
 	if err != nil {
 		return nil, err
@@ -304,7 +307,7 @@ func lift(g *graph.Graph) (map[string]*graph.Tensor, error) {
 	weights := map[string]*graph.Tensor{}
 	for _, v := range append([]*graph.Value(nil), g.Consts()...) {
 		t := v.Const()
-		if t == nil || len(t.Data) < liftBytes || t.Type.Bits() < 8 || len(t.Dims) == 0 {
+		if t == nil || len(t.Data) < liftBytes || t.Type.Bits() < 8 || len(t.Dims) == 0 || !liftable(v) {
 			continue
 		}
 		dims := make([]graph.Dim, len(t.Dims))
@@ -319,6 +322,18 @@ func lift(g *graph.Graph) (map[string]*graph.Tensor, error) {
 		weights[in.Name()] = t
 	}
 	return weights, nil
+}
+
+// liftable reports whether only ONNX's own operators read v. Kernels of other
+// domains rely on weights being known when the model is loaded, and do not
+// always check.
+func liftable(v *graph.Value) bool {
+	for _, n := range v.Users() {
+		if !n.Is(n.Op) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *light) run(ctx context.Context, feeds map[string]*graph.Tensor) (map[string]*graph.Tensor, error) {

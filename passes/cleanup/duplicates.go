@@ -1,46 +1,49 @@
 package cleanup
 
 import (
-	"crypto/sha256"
-	"fmt"
+	"bytes"
+	"hash/maphash"
+	"slices"
 
 	"nuwa/graph"
 )
 
-// Duplicates merges initializers of equal type, shape and bytes. Weights of
-// rank two and more are left: that two maps share one is a fact about the
-// model, not a coincidence to make.
+// Duplicates merges constants of equal type, dimensions and bytes and returns
+// how many went. A constant of a nested graph gives way to an equal one of a
+// graph around it. Matrices that something is multiplied with stay apart: that
+// two maps share their weights is a fact about a model, not a coincidence to
+// make.
 func Duplicates(m *graph.Model) int {
-	n := 0
-	seen := map[string]*graph.Value{}
-	for _, v := range append([]*graph.Value(nil), m.Graph.Consts()...) {
-		t := v.Const()
-		if t == nil || t.Type == graph.String || len(t.Dims) > 1 || v.IsOutput() {
-			continue
-		}
-		key := fmt.Sprintf("%s %x", t.Shape(), sha256.Sum256(t.Data))
-		first := seen[key]
-		if first == nil {
-			seen[key] = v
-			continue
-		}
-		v.ReplaceUses(first)
-		if m.Graph.RemoveConst(v) == nil {
-			n++
+	seed := maphash.MakeSeed()
+	count := 0
+	known := map[uint64][]*graph.Value{}
+	for _, g := range graphs(m.Graph) {
+		for _, v := range slices.Clone(g.Consts()) {
+			t := v.Const()
+			if t == nil || t.Type == graph.String || v.IsOutput() || isWeight(v) {
+				continue
+			}
+			key := maphash.Bytes(seed, t.Data) ^ maphash.String(seed, t.Shape())
+			i := slices.IndexFunc(known[key], func(w *graph.Value) bool {
+				c := w.Const()
+				return inside(g, w.Graph()) && c.Type == t.Type && slices.Equal(c.Dims, t.Dims) && bytes.Equal(c.Data, t.Data)
+			})
+			if i < 0 {
+				known[key] = append(known[key], v)
+				continue
+			}
+			v.ReplaceUses(known[key][i])
+			if g.RemoveConst(v) == nil {
+				count++
+			}
 		}
 	}
-	return n
+	return count
 }
 
-// InitializersAsInputs makes initializers that are also listed as inputs plain
-// constants, as files of IR version 3 list all of them. The model's inputs are
-// then those that must be fed.
-func InitializersAsInputs(m *graph.Model) int {
-	n := 0
-	for _, v := range append([]*graph.Value(nil), m.Graph.Inputs()...) {
-		if v.Default() != nil && m.Graph.RemoveInput(v) == nil {
-			n++
-		}
-	}
-	return n
+func isWeight(v *graph.Value) bool {
+	t := v.Const()
+	return t.Type.IsFloat() && len(t.Dims) > 1 && slices.ContainsFunc(v.Users(), func(n *graph.Node) bool {
+		return n.Is("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Transpose") || !n.Is(n.Op)
+	})
 }

@@ -1,226 +1,246 @@
 package cleanup
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
+	"nuwa/internal/fault"
 )
 
-// largest is how many bytes a folded constant may have when its operands are
-// smaller; expanding a scalar to a whole feature map saves nothing.
-const largest = 1 << 20
+// A result that is larger than largeBytes, and more than growth times as large
+// as the constants it is made of, is left to be computed: a class token
+// expanded to a batch, or a mask of zeros, is cheaper to make than to store.
+const (
+	largeBytes = 1 << 20
+	growth     = 4
+)
 
-// batches are the sizes that shape arithmetic is run at. Two would tell how a
-// number grows with the batch; the third proves it.
-var batches = []int{2, 3, 5}
+// Folded is what Fold did.
+type Folded struct {
+	Values int      // results that became constants
+	Nodes  int      // nodes that went
+	Kept   []string // constant nodes that stay, and why
+}
 
-// random operators give other results on each run.
-var random = []string{"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-
-// Constants turns Constant nodes into initializers.
-func Constants(m *graph.Model) int {
-	n := 0
-	for g := range m.Graphs {
-		for _, c := range append([]*graph.Node(nil), g.Nodes()...) {
-			t := constant(c)
-			if t == nil || c.Output(0).IsOutput() {
+// Fold computes what depends on constants alone, and puts the results in its
+// place, in nested graphs too. Random operators and quantization are left as
+// they are, and control flow unless all it reads is constant. The values are
+// computed by ONNX Runtime; what it cannot compute stays, and is listed.
+func Fold(ctx context.Context, eng *engine.Engine, m *graph.Model) (Folded, error) {
+	var done Folded
+	skip := map[*graph.Node]bool{}
+	for {
+		if err := m.Graph.Sort(); err != nil {
+			return done, err
+		}
+		set := constantNodes(m, skip)
+		values := boundary(m, set)
+		if len(values) == 0 {
+			return done, nil
+		}
+		results, err := compute(ctx, eng, m, set, values)
+		if err != nil {
+			return done, err
+		}
+		var held []*graph.Value
+		var was []string
+		for i, v := range values {
+			t, why := results[i].tensor, results[i].why
+			if why == "" && excessive(t, constantBytes(v, set)) {
+				why = fmt.Sprintf("its result %s is much larger than what it is made of", t.Shape())
+			}
+			if why != "" {
+				skip[v.Producer()] = true
+				done.Kept = append(done.Kept, fmt.Sprintf("%s: %s", v.Producer(), why))
 				continue
 			}
-			c.Output(0).ReplaceUses(g.AddConst(c.Output(0).Name(), t))
-			if c.Remove() == nil {
-				n++
+			held, was = append(held, hold(v, t)), append(was, v.Name())
+			done.Values++
+		}
+		nodes, _ := Dead(m)
+		done.Nodes += nodes
+		for i, c := range held {
+			claim(c, was[i])
+		}
+	}
+}
+
+func excessive(t *graph.Tensor, from int) bool {
+	return len(t.Data) > largeBytes && len(t.Data) > growth*from
+}
+
+// nodeSet is a set of nodes of one model.
+type nodeSet map[*graph.Node]bool
+
+// holds reports whether n, or a node that it is nested in, is in the set.
+func (s nodeSet) holds(n *graph.Node) bool {
+	for n != nil {
+		if s[n] {
+			return true
+		}
+		if n.Graph() == nil {
+			return false
+		}
+		n = n.Graph().Owner()
+	}
+	return false
+}
+
+// gives reports whether v is a constant or computed inside the set.
+func (s nodeSet) gives(v *graph.Value) bool {
+	return v == nil || v.Const() != nil || v.Producer() != nil && s[v.Producer()]
+}
+
+// constantNodes returns the nodes of m, which is sorted, that depend on
+// constants alone, but for those nested in one of them.
+func constantNodes(m *graph.Model, skip nodeSet) nodeSet {
+	set := nodeSet{}
+	for _, g := range graphs(m.Graph) {
+		for _, n := range g.Nodes() {
+			ok := !skip[n] && computable(n) && !set.holds(n) && len(n.Outputs()) > 0
+			for _, v := range n.Inputs() {
+				ok = ok && set.gives(v)
+			}
+			if ok && len(n.Subgraphs()) > 0 {
+				for _, v := range captures(n) {
+					ok = ok && set.gives(v)
+				}
+			}
+			if ok {
+				set[n] = true
 			}
 		}
 	}
-	return n
+	return set
 }
 
-// constant reads the value of a Constant node; nil when c is none, or holds a
-// kind of value that no initializer can.
-func constant(c *graph.Node) *graph.Tensor {
-	if !c.Is("Constant") {
+// boundary returns the results of the set that nodes outside of it read.
+func boundary(m *graph.Model, set nodeSet) []*graph.Value {
+	var vs []*graph.Value
+	for _, g := range graphs(m.Graph) {
+		for _, n := range g.Nodes() {
+			if !set[n] {
+				continue
+			}
+			for _, v := range n.Outputs() {
+				if v != nil && readOutside(v, set) {
+					vs = append(vs, v)
+				}
+			}
+		}
+	}
+	return vs
+}
+
+func readOutside(v *graph.Value, set nodeSet) bool {
+	for _, u := range v.Uses() {
+		if u.Node != nil && !set.holds(u.Node) {
+			return true
+		}
+	}
+	return false
+}
+
+// constantBytes sums the sizes of the constants that v is made of.
+func constantBytes(v *graph.Value, set nodeSet) int {
+	total := 0
+	seen := map[*graph.Value]bool{}
+	var visit func(v *graph.Value)
+	visit = func(v *graph.Value) {
+		if v == nil || seen[v] {
+			return
+		}
+		seen[v] = true
+		if t := v.Const(); t != nil {
+			total += len(t.Data)
+			return
+		}
+		if n := v.Producer(); n != nil && set[n] {
+			for _, w := range n.Inputs() {
+				visit(w)
+			}
+			for _, w := range captures(n) {
+				visit(w)
+			}
+		}
+	}
+	visit(v)
+	return total
+}
+
+// result is a computed value, or why there is none.
+type result struct {
+	tensor *graph.Tensor
+	why    string
+}
+
+// compute runs the set in a model of its own and returns its values. When ONNX
+// Runtime refuses, halves are tried, so that one node that it has no kernel
+// for does not spoil the rest.
+func compute(ctx context.Context, eng *engine.Engine, m *graph.Model, set nodeSet, values []*graph.Value) ([]result, error) {
+	alone, names, err := extract(m, set, values)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]result, len(values))
+	var solve func(lo, hi int) error
+	solve = func(lo, hi int) error {
+		out, err := eng.Compute(ctx, alone, names[lo:hi], nil)
+		switch {
+		case ctx.Err() != nil:
+			return &fault.Error{Kind: fault.Interrupted, Where: "folding constants", Err: ctx.Err()}
+		case err != nil && hi-lo == 1:
+			results[lo].why = "ONNX Runtime cannot compute it: " + err.Error()
+			return nil
+		case err != nil:
+			mid := (lo + hi) / 2
+			if err := solve(lo, mid); err != nil {
+				return err
+			}
+			return solve(mid, hi)
+		}
+		for i := lo; i < hi; i++ {
+			if results[i].tensor = out[0][names[i]]; results[i].tensor == nil {
+				results[i].why = "its result is of a type that cannot be read back"
+			}
+		}
 		return nil
 	}
-	for _, a := range c.Attrs() {
-		switch {
-		case a.Ref != "":
-			return nil
-		case a.Name == "value" && len(a.Tensors) == 1:
-			t := a.Tensors[0].Clone()
-			t.Name = ""
-			return t
-		case a.Name == "value_int":
-			return graph.Scalar(a.I)
-		case a.Name == "value_ints":
-			return graph.NewTensor([]int64{int64(len(a.Ints))}, a.Ints)
-		case a.Name == "value_float":
-			return graph.Scalar(a.F)
-		case a.Name == "value_floats":
-			return graph.NewTensor([]int64{int64(len(a.Floats))}, a.Floats)
-		}
-	}
-	return nil
+	return results, solve(0, len(values))
 }
 
-// Fold replaces what does not depend on the elements of the inputs. Values
-// made of constants become constants. Values made of shapes (the targets of
-// Reshape, and the scale that some exporters compute from a width) are run at
-// three batch sizes: those that stay equal become constants; those that grow
-// with the batch become 0 or −1 in the target of a Reshape, and a small
-// expression over the first dimension of the model's input elsewhere, so that
-// nothing asks an inner value for its shape any more. It returns how many
-// values were replaced.
-func Fold(ctx context.Context, eng *engine.Engine, m *graph.Model) (int, error) {
-	if err := m.Graph.Sort(); err != nil {
-		return 0, err
-	}
-	static := staticNodes(m.Graph)
-	values, shaped := frontier(m.Graph, static)
-	if len(values) == 0 {
-		return 0, nil
-	}
-	sizes := batches
-	if !shaped || !engine.DynamicBatch(m) {
-		sizes = []int{1}
-	}
-	runs, err := evaluate(ctx, eng, m, values, sizes)
-	if err != nil {
-		return 0, err
-	}
-	var shapes *engine.Shapes
-	done := 0
-	for _, v := range values {
-		at := make([]*graph.Tensor, len(sizes))
-		same := true
-		for i, r := range runs {
-			at[i] = r[v.Name()]
-			same = same && at[i] != nil && bytes.Equal(at[i].Data, at[0].Data) && fmt.Sprint(at[i].Dims) == fmt.Sprint(at[0].Dims)
-		}
-		switch {
-		case at[0] == nil || at[0].Type == graph.String:
-		case same && tooLarge(v, at[0]):
-		case same:
-			c := m.Graph.AddConst(v.Name(), at[0])
-			c.Type = nil
-			v.ReplaceUses(c)
-			done++
-		default:
-			if shapes == nil {
-				if shapes, err = eng.Shapes(ctx, m); err != nil {
-					return done, err
-				}
-			}
-			if freeze(m, v, at, sizes, shapes) {
-				done++
-			}
-		}
-	}
-	engine.Trim(m.Graph)
-	return done, nil
-}
-
-// tooLarge reports whether folding v into t would make the model larger.
-func tooLarge(v *graph.Value, t *graph.Tensor) bool {
-	if len(t.Data) <= largest {
-		return false
-	}
-	have := 0
-	for _, x := range v.Producer().Inputs() {
-		if x != nil && x.Const() != nil {
-			have += len(x.Const().Data)
-		}
-	}
-	return len(t.Data) > 2*have
-}
-
-// staticNodes returns the nodes whose results do not depend on the elements
-// of the inputs: those fed by constants, by shapes, and by each other.
-func staticNodes(g *graph.Graph) map[*graph.Node]bool {
-	static := map[*graph.Node]bool{}
-	for _, n := range g.Nodes() {
-		ok := len(n.Subgraphs()) == 0 && !n.Is(random...) && !n.Is("DequantizeLinear", "QuantizeLinear") && (n.Domain == "" || n.Domain == "ai.onnx")
-		if ok && !n.Is("Shape", "Size") {
-			for _, v := range n.Inputs() {
-				if v != nil && v.Const() == nil && !static[v.Producer()] {
-					ok = false
-				}
-			}
-		}
-		static[n] = ok
-	}
-	return static
-}
-
-// frontier lists the results of static nodes that other nodes read, and tells
-// whether any of them depends on a shape.
-func frontier(g *graph.Graph, static map[*graph.Node]bool) (values []*graph.Value, shaped bool) {
-	fromShape := map[*graph.Node]bool{}
-	for _, n := range g.Nodes() {
-		if !static[n] {
-			continue
-		}
-		fromShape[n] = n.Is("Shape", "Size")
-		for _, v := range n.Inputs() {
-			if v != nil && fromShape[v.Producer()] {
-				fromShape[n] = true
-			}
-		}
-		for _, v := range n.Outputs() {
-			if v == nil {
+// extract copies the set into a model without inputs, and returns the names
+// that values have there.
+func extract(m *graph.Model, set nodeSet, values []*graph.Value) (*graph.Model, []string, error) {
+	alone := graph.NewModel(m.Opsets...)
+	alone.IRVersion = m.IRVersion
+	mv := &mover{to: alone.Graph}
+	// The copy has its nodes and values at the same places.
+	from, to := graphs(m.Graph), graphs(m.Clone().Graph)
+	at := map[*graph.Value]*graph.Value{}
+	var nodes []*graph.Node
+	for i, g := range from {
+		for j, n := range g.Nodes() {
+			if !set[n] {
 				continue
 			}
-			for _, u := range v.Uses() {
-				if u.Node != nil && !static[u.Node] {
-					values = append(values, v)
-					shaped = shaped || fromShape[n]
-					break
-				}
+			c := to[i].Nodes()[j]
+			nodes = append(nodes, c)
+			for k, v := range n.Outputs() {
+				at[v] = c.Output(k)
 			}
 		}
 	}
-	return values, shaped
-}
-
-// evaluate runs what values depend on at each batch size.
-func evaluate(ctx context.Context, eng *engine.Engine, m *graph.Model, values []*graph.Value, sizes []int) ([]map[string]*graph.Tensor, error) {
+	for _, n := range nodes {
+		mv.node(n)
+	}
+	mv.finish()
 	names := make([]string, len(values))
 	for i, v := range values {
-		names[i] = v.Name()
+		names[i] = mv.of[at[v]].Name()
+		alone.Graph.AddOutput(mv.of[at[v]])
 	}
-	tap, err := engine.Tap(m, names...)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range tap.Graph.Outputs() {
-		v.Type = nil
-	}
-	for _, v := range append([]*graph.Value(nil), tap.Graph.Inputs()...) {
-		if len(v.Uses()) == 0 && v.Default() == nil {
-			if err := tap.Graph.RemoveInput(v); err != nil {
-				return nil, err
-			}
-		}
-	}
-	plain := engine.Engine{Threads: eng.Threads, Plain: true}
-	s, err := plain.Open(tap)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	var runs []map[string]*graph.Tensor
-	for _, b := range sizes {
-		feeds, err := engine.Inputs(tap, b, 1)
-		if err != nil {
-			return nil, err
-		}
-		out, err := s.Run(ctx, feeds, nil)
-		if err != nil {
-			return nil, err
-		}
-		runs = append(runs, out)
-	}
-	return runs, nil
+	return alone, names, alone.Check()
 }

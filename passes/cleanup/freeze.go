@@ -1,116 +1,287 @@
 package cleanup
 
 import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
 	"nuwa/graph"
 	"nuwa/internal/engine"
 )
 
-// freeze replaces the uses of v, integers that are at[i] at batch sizes[i]. It
-// reports whether it understood how they grow: as a + k·batch, proven at the
-// last size.
-func freeze(m *graph.Model, v *graph.Value, at []*graph.Tensor, sizes []int, shapes *engine.Shapes) bool {
-	a, k, ok := growth(at, sizes)
-	if !ok {
-		return false
-	}
-	var rooted *graph.Value
-	for _, u := range append([]graph.Use(nil), v.Uses()...) {
-		if u.Node == nil {
-			continue
-		}
-		if u.Node.Is("Reshape") && u.Index == 1 {
-			if dims, ok := target(u.Node, shapes); ok {
-				u.Node.SetInput(1, m.Graph.AddConst(v.Name(), graph.NewTensor(at[0].Dims, dims)))
-				continue
-			}
-		}
-		if rooted == nil {
-			if rooted = root(m, v, at[0], a, k); rooted == nil {
-				return false
-			}
-		}
-		u.Node.SetInput(u.Index, rooted)
-	}
-	return true
+// batches are the sizes at which shape arithmetic is run: two tell how a
+// number grows with the batch, the third proves it.
+var batches = []int{2, 3, 1}
+
+// Frozen is what Freeze did.
+type Frozen struct {
+	Constants int      // values that became constants
+	Targets   int      // Reshape targets that became constants although the batch is open
+	Rerooted  int      // values rebuilt from the batch of a graph input
+	Branches  int      // If nodes replaced by the branch they take
+	Nodes     int      // nodes that went
+	Kept      []string // shape arithmetic that stays, and why
 }
 
-// growth finds a and k with at = a + k·batch, element by element.
-func growth(at []*graph.Tensor, sizes []int) (a, k []int64, ok bool) {
-	if len(at) < 3 {
-		return nil, nil, false
-	}
-	xs := make([][]int64, len(at))
-	for i, t := range at {
-		var err error
-		if xs[i], err = t.Ints(); err != nil || t.Type == graph.Bool || len(xs[i]) != len(xs[0]) {
-			return nil, nil, false
+// Freeze replaces what depends on the inputs only through Shape or Size:
+//
+//   - what is the same at every batch size becomes a constant;
+//   - the target of a Reshape becomes a constant that holds 0 where a dimension
+//     that grows with the batch is copied from the same place, and −1 for one
+//     other; a copy is checked by every run, so 0 is preferred;
+//   - other integers that grow with the batch are rebuilt from the first
+//     dimension of a graph input, so that nothing asks an inner value for its
+//     shape;
+//   - an If whose condition became constant is replaced by the branch it takes.
+//
+// All values are run at three batch sizes in one session. A value that is no
+// affine function of the batch size stays, and is listed.
+func Freeze(ctx context.Context, eng *engine.Engine, m *graph.Model) (Frozen, error) {
+	var done Frozen
+	for {
+		done.Kept = nil
+		if err := freezeOnce(ctx, eng, m, &done); err != nil {
+			return done, err
 		}
-	}
-	for j := range xs[0] {
-		step := int64(sizes[1] - sizes[0])
-		slope := (xs[1][j] - xs[0][j]) / step
-		base := xs[0][j] - slope*int64(sizes[0])
-		for i, b := range sizes {
-			if xs[i][j] != base+slope*int64(b) {
-				return nil, nil, false
-			}
+		branches, err := Branches(m)
+		if err != nil {
+			return done, err
 		}
-		a, k = append(a, base), append(k, slope)
+		if branches == 0 {
+			return done, nil
+		}
+		done.Branches += branches
+		Constants(m)
+		folded, err := Fold(ctx, eng, m)
+		if err != nil {
+			return done, err
+		}
+		done.Constants += folded.Values
+		done.Nodes += folded.Nodes
 	}
-	return a, k, true
 }
 
-// target writes what the Reshape n gives as a constant target: a dimension
-// that grows becomes 0 where it copies the one at its place, and −1 once.
-func target(n *graph.Node, shapes *engine.Shapes) ([]int64, bool) {
-	in, ok1 := shapes.Of(n.Input(0))
-	out, ok2 := shapes.Of(n.Output(0))
-	if !ok1 || !ok2 {
-		return nil, false
+func freezeOnce(ctx context.Context, eng *engine.Engine, m *graph.Model, done *Frozen) error {
+	if err := m.Graph.Sort(); err != nil {
+		return err
 	}
-	zero := n.IntAttr("allowzero", 0) == 0
-	dims := make([]int64, len(out))
-	open := 0
-	for i, d := range out {
-		switch {
-		case !d.Dynamic():
-			dims[i] = d.Fixed
-			zero = zero && d.Fixed != 0
-		case zero && i < len(in) && in[i] == d:
-			dims[i] = 0
-		default:
-			dims[i] = -1
-			open++
-		}
+	f := &freezer{m: m, cone: shapeCone(m.Graph), done: done, seen: map[*graph.Value]bool{}}
+	var names []string
+	for _, v := range f.results() {
+		names = append(names, v.Name())
 	}
-	return dims, open <= 1
-}
-
-// root appends a + k·batch, the batch being the first dimension of the model's
-// input, in the shape and type of like; nil when the input has no open one.
-func root(m *graph.Model, v *graph.Value, like *graph.Tensor, a, k []int64) *graph.Value {
-	g := m.Graph
-	var x *graph.Value
-	for _, in := range engine.Feeds(m) {
-		if d, ok := in.Type.Dims(); ok && len(d) > 0 && d[0] < 0 {
-			x = in
-			break
-		}
-	}
-	if x == nil || like.Type != graph.Int64 && like.Type != graph.Int32 {
+	if len(names) == 0 {
 		return nil
 	}
-	name := v.Name()
-	shape := g.Add("Shape", name+"_shape", []*graph.Value{x}).Output(0)
-	index := graph.Scalar(int64(0))
-	if len(like.Dims) > 0 {
-		index = graph.NewTensor([]int64{1}, []int64{0})
+	var err error
+	if f.seenAt, err = eng.Observe(ctx, m, names, 1, batches...); err != nil {
+		return err
 	}
-	y := g.Add("Gather", name+"_batch", []*graph.Value{shape, g.AddConst(name+"_first", index)}, graph.Int("axis", 0)).Output(0)
-	y = g.Add("Mul", name+"_scaled", []*graph.Value{y, g.AddConst(name+"_slope", graph.NewTensor(like.Dims, k))}).Output(0)
-	y = g.Add("Add", name+"_sum", []*graph.Value{y, g.AddConst(name+"_base", graph.NewTensor(like.Dims, a))}).Output(0)
-	if like.Type == graph.Int32 {
-		y = g.Add("Cast", name+"_i32", []*graph.Value{y}, graph.Int("to", int64(graph.Int32))).Output(0)
+	f.batch = newBatch(m)
+	for _, n := range slices.Clone(m.Graph.Nodes()) {
+		if n.Is("Reshape") && !f.cone[n] && n.Input(1) != nil && f.cone[n.Input(1).Producer()] {
+			f.target(n)
+		}
 	}
-	return y
+	for _, v := range f.results() {
+		if readOutside(v, f.cone) {
+			f.settle(v)
+		}
+		if v.IsOutput() {
+			f.keep(v)
+		}
+	}
+	nodes, _ := Dead(m)
+	done.Nodes += nodes - f.batch.made
+	for _, h := range f.held {
+		claim(h.constant, h.name)
+	}
+	return m.Graph.Sort()
+}
+
+// shapeCone returns the nodes of g, which is sorted, whose results depend on
+// the inputs only through Shape and Size.
+func shapeCone(g *graph.Graph) nodeSet {
+	cone := nodeSet{}
+	for _, n := range g.Nodes() {
+		if n.Is("Shape", "Size") {
+			cone[n] = true
+			continue
+		}
+		ok, shaped := computable(n) && len(n.Subgraphs()) == 0, false
+		for _, v := range n.Inputs() {
+			ok = ok && cone.gives(v)
+			shaped = shaped || v != nil && cone[v.Producer()]
+		}
+		if ok && shaped {
+			cone[n] = true
+		}
+	}
+	return cone
+}
+
+// freezer decides about the values of one shape cone.
+type freezer struct {
+	m      *graph.Model
+	cone   nodeSet
+	seenAt *engine.Observation
+	batch  *batch
+	seen   map[*graph.Value]bool
+	held   []held
+	done   *Frozen
+}
+
+// held is a constant and the value whose name it takes once that is gone.
+type held struct {
+	constant *graph.Value
+	name     string
+}
+
+// results returns the results of the cone's nodes, in order.
+func (f *freezer) results() []*graph.Value {
+	var vs []*graph.Value
+	for _, n := range f.m.Graph.Nodes() {
+		if f.cone[n] {
+			for _, v := range n.Outputs() {
+				if v != nil {
+					vs = append(vs, v)
+				}
+			}
+		}
+	}
+	return vs
+}
+
+// settle replaces v by a constant or by a function of the batch. If it is
+// neither, the node that computes it stays, and what that reads is settled.
+func (f *freezer) settle(v *graph.Value) {
+	if f.seen[v] {
+		return
+	}
+	f.seen[v] = true
+	at := f.at(v)
+	if at == nil {
+		f.keep(v)
+		return
+	}
+	if same(at) {
+		if excessive(at[0], constantBytes(v, f.cone)) {
+			f.keep(v)
+			return
+		}
+		f.held = append(f.held, held{hold(v, at[0]), v.Name()})
+		f.done.Constants++
+		return
+	}
+	sizes, ok := affine(f.seenAt.Batches, at)
+	if !ok {
+		f.keep(v)
+		return
+	}
+	switch w, made := f.batch.rebuild(v, at[0], sizes); {
+	case w == nil:
+		f.keep(v)
+	case made:
+		readInstead(v, w)
+		f.done.Rerooted++
+	}
+}
+
+// keep settles what the producer of v reads, since it stays.
+func (f *freezer) keep(v *graph.Value) {
+	n := v.Producer()
+	if n.Is("Shape", "Size") {
+		if x := n.Input(0); x != nil && !x.IsInput() {
+			f.done.Kept = append(f.done.Kept, fmt.Sprintf("%s: what it gives is no affine function of the batch size", n))
+		}
+		return
+	}
+	for _, w := range n.Inputs() {
+		if w != nil && f.cone[w.Producer()] {
+			f.settle(w)
+		}
+	}
+}
+
+// at returns v at every batch size, nil if it could not be read back.
+func (f *freezer) at(v *graph.Value) []*graph.Tensor {
+	var at []*graph.Tensor
+	for _, values := range f.seenAt.Values {
+		t := values[v.Name()]
+		if t == nil {
+			return nil
+		}
+		at = append(at, t)
+	}
+	return at
+}
+
+func same(at []*graph.Tensor) bool {
+	return !slices.ContainsFunc(at, func(t *graph.Tensor) bool {
+		return !slices.Equal(t.Dims, at[0].Dims) || !bytes.Equal(t.Data, at[0].Data) ||
+			!slices.EqualFunc(t.Strings, at[0].Strings, bytes.Equal)
+	})
+}
+
+// affine fits every element of an integer scalar or vector.
+func affine(batches []int, at []*graph.Tensor) ([]engine.Size, bool) {
+	columns := make([][]int64, len(at))
+	for i, t := range at {
+		xs, err := t.Ints()
+		if err != nil || t.Type == graph.Bool || len(t.Dims) > 1 || len(xs) != int(at[0].Len()) {
+			return nil, false
+		}
+		columns[i] = xs
+	}
+	sizes := make([]engine.Size, len(columns[0]))
+	for k := range sizes {
+		var xs []int64
+		for _, c := range columns {
+			xs = append(xs, c[k])
+		}
+		var ok bool
+		if sizes[k], ok = engine.Fit(batches, xs); !ok {
+			return nil, false
+		}
+	}
+	return sizes, true
+}
+
+// target gives the Reshape n a constant target, if one does.
+func (f *freezer) target(n *graph.Node) {
+	v := n.Input(1)
+	if at := f.at(v); at == nil || same(at) {
+		return // settle makes it a constant as it is, or leaves it
+	}
+	in, ok1 := f.seenAt.Shapes.Of(n.Input(0))
+	out, ok2 := f.seenAt.Shapes.Of(n.Output(0))
+	if !ok1 || !ok2 {
+		return
+	}
+	dims, open := make([]int64, len(out)), 0
+	copies := false
+	for i, size := range out {
+		switch {
+		case !size.Dynamic() && size.Fixed > 0:
+			dims[i] = size.Fixed
+		case size.Dynamic() && i < len(in) && in[i] == size:
+			copies = true
+		case size.Dynamic():
+			dims[i] = -1
+			open++
+		default:
+			return // a dimension of zero cannot be told from a copy
+		}
+	}
+	if open > 1 {
+		return
+	}
+	if copies && n.IntAttr("allowzero", 0) != 0 {
+		n.RemoveAttr("allowzero")
+	}
+	c := f.m.Graph.AddConst(v.Name(), graph.NewTensor([]int64{int64(len(dims))}, dims))
+	n.SetInput(1, c)
+	f.held = append(f.held, held{c, v.Name()})
+	f.done.Targets++
 }

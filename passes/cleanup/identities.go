@@ -1,60 +1,206 @@
 package cleanup
 
 import (
+	"slices"
+
 	"nuwa/graph"
 	"nuwa/internal/engine"
 )
 
-// Identities bypasses operators that give back their input: Identity, Dropout
-// in inference, Cast to the type that is there, Transpose that keeps the
-// order, and reshapes to the shape that is there.
+// Identities bypasses operators that give back what they read, and returns how
+// many operands that changed: Identity, Dropout in inference, casts to the
+// type that is there, sums and concatenations of one thing, layout operators
+// that change nothing, x+0 and x·1. Which layout operators change nothing is
+// judged by shapes; without them (nil) only those that do so by their
+// attributes alone are bypassed.
+//
+// Reshape, Flatten, Squeeze and Unsqueeze keep the order of elements, so a
+// chain of them that ends in a shape which it had before is cut short there.
 func Identities(m *graph.Model, shapes *engine.Shapes) int {
-	n := 0
-	for _, node := range append([]*graph.Node(nil), m.Graph.Nodes()...) {
-		x, y := node.Input(0), node.Output(0)
-		if x == nil || y == nil || !idle(m, node, shapes) {
-			continue
+	count := 0
+	for _, g := range graphs(m.Graph) {
+		f := idler{opset: m.Opset("")}
+		if g == m.Graph {
+			f.shapes = shapes // names of nested graphs are not known to shapes
 		}
-		if y.IsOutput() && (x.IsInput() || x.Default() != nil || x.IsOutput()) {
-			continue // an output must be computed
-		}
-		y.ReplaceUses(x)
-		if node.Remove() == nil {
-			n++
-		}
-	}
-	return n
-}
-
-func idle(m *graph.Model, n *graph.Node, shapes *engine.Shapes) bool {
-	switch {
-	case n.Is("Identity"):
-		return true
-	case n.Is("Dropout"):
-		mode := n.Input(2)
-		off := mode == nil || mode.Const() != nil && len(mode.Const().Data) > 0 && mode.Const().Data[0] == 0
-		return off && (n.Output(1) == nil || len(n.Output(1).Uses()) == 0)
-	case n.Is("Cast"):
-		t := shapes.Elem(n.Input(0))
-		return t != graph.Undefined && int64(t) == n.IntAttr("to", 0)
-	case n.Is("Transpose"):
-		perm, ok := n.IntsAttr("perm")
-		for i, p := range perm {
-			ok = ok && p == int64(i)
-		}
-		return ok
-	case n.Is("Reshape", "Flatten"):
-		in, ok1 := shapes.Of(n.Input(0))
-		out, ok2 := shapes.Of(n.Output(0))
-		if !ok1 || !ok2 || len(in) != len(out) {
-			return false
-		}
-		for i := range in {
-			if in[i] != out[i] {
-				return false
+		for _, n := range slices.Clone(g.Nodes()) {
+			if n.Graph() == nil || n.Output(0) == nil || len(n.Output(0).Uses()) == 0 {
+				continue
+			}
+			if w := f.same(n); w != nil && bypass(n.Output(0), w) {
+				count++
 			}
 		}
+	}
+	return count
+}
+
+type idler struct {
+	opset  int64
+	shapes *engine.Shapes
+}
+
+// same returns a value that the result of n always equals, nil if there is none.
+func (f *idler) same(n *graph.Node) *graph.Value {
+	x, y := n.Input(0), n.Output(0)
+	if x == nil {
+		return nil
+	}
+	idle := false
+	switch {
+	case n.Is("Identity"):
+		idle = true
+	case n.Is("Dropout"):
+		mask := n.Output(1)
+		idle = inference(n, f.opset) && (mask == nil || len(mask.Uses()) == 0)
+	case n.Is("Concat", "Sum", "Mean", "Max", "Min"):
+		idle = len(n.Inputs()) == 1
+	case n.Is("Cast"):
+		t := f.elem(x)
+		idle = t != graph.Undefined && int64(t) == n.IntAttr("to", 0)
+	case n.Is("Transpose"):
+		return f.transpose(n)
+	case n.Is("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+		for src := x; src != nil; src = src.Producer().Input(0) {
+			if f.equal(src, y) {
+				return src
+			}
+			if !src.Producer().Is("Reshape", "Flatten", "Squeeze", "Unsqueeze") {
+				return nil
+			}
+		}
+		return nil
+	case n.Is("Expand", "Tile"):
+		idle = f.equal(x, y)
+	case n.Is("Slice"):
+		idle = forward(n, f.opset) && f.equal(x, y)
+	case n.Is("Pad"):
+		idle = f.opset >= 11 && all(n.Input(1), 0) && f.equal(x, y)
+	case n.Is("Add"):
+		if all(x, 0) && scalar(x) && f.equal(n.Input(1), y) {
+			return n.Input(1)
+		}
+		idle = all(n.Input(1), 0) && scalar(n.Input(1)) && f.equal(x, y)
+	case n.Is("Mul"):
+		if all(x, 1) && scalar(x) && f.equal(n.Input(1), y) {
+			return n.Input(1)
+		}
+		idle = all(n.Input(1), 1) && scalar(n.Input(1)) && f.equal(x, y)
+	case n.Is("Sub"):
+		idle = all(n.Input(1), 0) && scalar(n.Input(1)) && f.equal(x, y)
+	case n.Is("Div"):
+		idle = all(n.Input(1), 1) && scalar(n.Input(1)) && f.equal(x, y)
+	}
+	if idle {
+		return x
+	}
+	return nil
+}
+
+// inference reports whether a Dropout gives back its input.
+func inference(n *graph.Node, opset int64) bool {
+	switch {
+	case opset < 7:
+		return n.IntAttr("is_test", 0) == 1
+	case opset < 12:
 		return true
 	}
-	return false
+	return n.Input(2) == nil || all(n.Input(2), 0)
+}
+
+// transpose finds what a Transpose equals: its input, if only dimensions of
+// size one change places, or what an earlier Transpose read that it undoes.
+func (f *idler) transpose(n *graph.Node) *graph.Value {
+	x := n.Input(0)
+	perm, ok := n.IntsAttr("perm")
+	if !ok {
+		return nil
+	}
+	if !slices.ContainsFunc(perm, func(p int64) bool { return p < 0 || p >= int64(len(perm)) }) {
+		if keepsOrder(perm) {
+			return x
+		}
+		if sizes, ok := f.of(x); ok && len(sizes) == len(perm) && f.equal(x, n.Output(0)) {
+			long := slices.DeleteFunc(slices.Clone(perm), func(p int64) bool { return sizes[p] == engine.Size{Fixed: 1} })
+			if slices.IsSorted(long) {
+				return x
+			}
+		}
+	}
+	first := x.Producer()
+	before, ok := []int64(nil), false
+	if first.Is("Transpose") {
+		before, ok = first.IntsAttr("perm")
+	}
+	if !ok || len(before) != len(perm) {
+		return nil
+	}
+	both := make([]int64, len(perm))
+	for i, p := range perm {
+		if p < 0 || p >= int64(len(before)) {
+			return nil
+		}
+		both[i] = before[p]
+	}
+	if keepsOrder(both) {
+		return first.Input(0)
+	}
+	return nil
+}
+
+func keepsOrder(perm []int64) bool {
+	for i, p := range perm {
+		if p != int64(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// forward reports whether a Slice has no steps but positive ones.
+func forward(n *graph.Node, opset int64) bool {
+	if opset < 10 || n.Input(4) == nil {
+		return true
+	}
+	t := n.Input(4).Const()
+	if t == nil {
+		return false
+	}
+	steps, err := t.Ints()
+	return err == nil && !slices.ContainsFunc(steps, func(s int64) bool { return s <= 0 })
+}
+
+// all reports whether v is a constant with no elements but x.
+func all(v *graph.Value, x float64) bool {
+	if v == nil || v.Const() == nil || v.Const().Len() > 64 {
+		return false
+	}
+	xs, err := v.Const().Floats()
+	return err == nil && !slices.ContainsFunc(xs, func(y float64) bool { return y != x })
+}
+
+func scalar(v *graph.Value) bool { return v.Const().Len() == 1 }
+
+func (f *idler) of(v *graph.Value) ([]engine.Size, bool) {
+	if f.shapes == nil {
+		return nil, false
+	}
+	return f.shapes.Of(v)
+}
+
+func (f *idler) elem(v *graph.Value) graph.DType {
+	if t := v.Default(); t != nil {
+		return t.Type
+	}
+	if f.shapes == nil {
+		return graph.Undefined
+	}
+	return f.shapes.Elem(v)
+}
+
+// equal reports whether v and w have the same dimensions at every batch size.
+func (f *idler) equal(v, w *graph.Value) bool {
+	a, ok1 := f.of(v)
+	b, ok2 := f.of(w)
+	return ok1 && ok2 && slices.Equal(a, b)
 }

@@ -3,114 +3,276 @@ package cleanup
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
+	"strings"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 )
 
-// commonSides are image sizes tried when nothing else tells.
-var commonSides = []int64{224, 256, 384, 518, 448, 336, 512, 196, 192, 160, 128, 96, 64, 48, 32}
-
-// Settle fixes the dimensions of an image input that the file leaves open,
-// other than the batch: channels from the first convolution, height and width
-// from hint (0 for unknown), else from what position embeddings suggest, else
-// from common sizes; the first size with which ONNX Runtime runs the model is
-// taken. It returns a sentence about what it chose, "" when nothing was open.
-func Settle(ctx context.Context, eng *engine.Engine, m *graph.Model, hint [2]int) (string, error) {
-	feeds := engine.Feeds(m)
-	if len(feeds) != 1 {
+// Settle fixes the dimensions of an image input that the file leaves open, all
+// but the batch: the channels as the first convolution wants them, height and
+// width as hint says, zeros where it does not. The first size with which ONNX
+// Runtime runs the model is taken: the hint, else what position embeddings
+// were made for, else common sizes. Dimensions of outputs that are fixed
+// thereby are declared so.
+//
+// The note says what was chosen and why; it is empty if nothing was open. An
+// image that fits no size is a fault.Model that lists those tried.
+func Settle(ctx context.Context, eng *engine.Engine, m *graph.Model, hint [2]int) (note string, err error) {
+	x := openImage(m)
+	if x == nil {
 		return "", nil
 	}
-	x := feeds[0]
-	dims, ok := x.Type.Dims()
-	if !ok || len(dims) != 4 || !slices.Contains(dims[1:], -1) {
-		return "", nil
-	}
-	channels, stride := patches(m, x)
-	try := func(h, w int64) error {
-		c := m.Clone()
-		set(feedOf(c), channels, h, w)
-		in, err := engine.Inputs(c, 1, 1)
-		if err != nil {
-			return err
-		}
-		_, err = eng.Run(ctx, c, in)
-		return err
-	}
+	p := findPatches(m, x)
+	dims, _ := x.Type.Dims()
 	var tried []string
-	for _, size := range candidates(m, stride, hint) {
-		err := try(size[0], size[1])
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		if err == nil {
-			set(x, channels, size[0], size[1])
-			return fmt.Sprintf("input %q leaves its size open; taken as %d channels, %dx%d pixels", x.Name(), channels, size[0], size[1]), nil
-		}
-		tried = append(tried, fmt.Sprintf("%dx%d", size[0], size[1]))
-	}
-	return "", &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", x.Name()), Got: fmt.Sprintf("open dimensions %s, and no run with %v", x.Type, tried),
-		Want: "an image size with which the model runs", Remedy: "give it with --size"}
-}
-
-func feedOf(m *graph.Model) *graph.Value { return engine.Feeds(m)[0] }
-
-// set fixes the open dimensions of x, given as batch, channels, height, width.
-func set(x *graph.Value, channels, h, w int64) {
-	x.Type = x.Type.Clone()
-	for i, n := range []int64{-1, channels, h, w} {
-		if d := &x.Type.Shape.Dims[i]; i > 0 && d.Kind != graph.FixedDim {
-			d.Kind, d.Value, d.Param = graph.FixedDim, n, ""
-		}
-	}
-}
-
-// patches reads channels and stride off the convolution that cuts the image.
-func patches(m *graph.Model, x *graph.Value) (channels, stride int64) {
-	channels, stride = 3, 16
-	next := []*graph.Value{x}
-	for len(next) > 0 && len(next) < 20 {
-		v := next[0]
-		next = next[1:]
-		for _, n := range v.Users() {
-			if w := n.Input(1); n.Is("Conv") && w != nil && w.Const() != nil && len(w.Const().Dims) == 4 {
-				if s, ok := n.IntsAttr("strides"); ok && len(s) == 2 {
-					stride = s[0]
-				}
-				return w.Const().Dims[1] * n.IntAttr("group", 1), stride
-			}
-			next = append(next, n.Outputs()...)
-		}
-	}
-	return channels, stride
-}
-
-// candidates lists sizes, likely ones first.
-func candidates(m *graph.Model, stride int64, hint [2]int) [][2]int64 {
-	if hint[0] > 0 && hint[1] > 0 {
-		return [][2]int64{{int64(hint[0]), int64(hint[1])}}
-	}
-	var sides []int64
-	for _, v := range m.Graph.Consts() {
-		t := v.Default()
-		if t == nil || len(t.Dims) < 2 || len(t.Dims) > 3 || len(t.Dims) == 3 && t.Dims[0] != 1 {
+	var first error
+	for _, c := range sizes(m, p, hint) {
+		want := p.arrange(c.h, c.w)
+		if !fits(dims, want) {
 			continue
 		}
-		tokens := t.Dims[len(t.Dims)-2]
-		for extra := range int64(6) { // class, distillation and register tokens
-			if g := int64(math.Round(math.Sqrt(float64(tokens - extra)))); g > 1 && g*g == tokens-extra && !slices.Contains(sides, g*stride) {
-				sides = append(sides, g*stride)
+		err := runsAt(ctx, eng, m, x.Name(), want)
+		if ctx.Err() != nil {
+			return "", &fault.Error{Kind: fault.Interrupted, Where: "settling the image size", Err: ctx.Err()}
+		}
+		if err != nil {
+			tried = append(tried, fmt.Sprintf("%dx%d", c.h, c.w))
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		was := x.Type.String()
+		setDims(x, want)
+		note = fmt.Sprintf("input %q was %s and is taken as %s: %dx%d is %s", x.Name(), was, x.Type, c.h, c.w, c.why)
+		if len(tried) > 0 {
+			note += "; it does not run at " + strings.Join(tried, ", ")
+		}
+		return note, declareOutputs(ctx, eng, m)
+	}
+	return "", &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", x.Name()), Err: first,
+		Got:  fmt.Sprintf("open dimensions %s, and no run at %s", x.Type, strings.Join(tried, ", ")),
+		Want: "an image size that the model takes", Remedy: "give the size with --size, or export with a fixed one"}
+}
+
+// openImage returns the input of four dimensions, one of them open besides the
+// batch; nil unless there is exactly one.
+func openImage(m *graph.Model) *graph.Value {
+	var found *graph.Value
+	for _, v := range engine.Feeds(m) {
+		dims, ok := v.Type.Dims()
+		if ok && len(dims) == 4 && slices.Contains(dims[1:], -1) {
+			if found != nil {
+				return nil
+			}
+			found = v
+		}
+	}
+	return found
+}
+
+// patches is how a model cuts its image.
+type patches struct {
+	channels, width int64    // of the convolution: in and out
+	stride          [2]int64 // height and width of a patch
+	last            bool     // channels are the last dimension of the input
+}
+
+// arrange returns the dimensions of the input, the batch open.
+func (p patches) arrange(h, w int64) []int64 {
+	if p.last {
+		return []int64{-1, h, w, p.channels}
+	}
+	return []int64{-1, p.channels, h, w}
+}
+
+// findPatches follows the image to the first convolution.
+func findPatches(m *graph.Model, x *graph.Value) patches {
+	dims, _ := x.Type.Dims()
+	p := patches{channels: 3, stride: [2]int64{16, 16}, last: dims[1] < 0 && (dims[3] == 1 || dims[3] == 3)}
+	if c := dims[1]; c > 0 {
+		p.channels = c
+	}
+	seen := map[*graph.Value]bool{x: true}
+	for next := []*graph.Value{x}; len(next) > 0; next = next[1:] {
+		for _, n := range next[0].Users() {
+			w := weightDims(n.Input(1))
+			if n.Is("Conv") && len(w) == 4 && n.Input(0) == next[0] {
+				p.width, p.stride = w[0], [2]int64{w[2], w[3]}
+				if !p.last || dims[3] < 0 {
+					p.channels = w[1] * n.IntAttr("group", 1)
+				}
+				if s, ok := n.IntsAttr("strides"); ok && len(s) == 2 {
+					p.stride = [2]int64{s[0], s[1]}
+				}
+				return p
+			}
+			for _, v := range n.Outputs() {
+				if v != nil && !seen[v] {
+					seen[v] = true
+					next = append(next, v)
+				}
 			}
 		}
 	}
-	var out [][2]int64
-	for _, s := range append(sides, commonSides...) {
-		if s <= 1024 && !slices.Contains(out, [2]int64{s, s}) {
-			out = append(out, [2]int64{s, s})
+	return p
+}
+
+// weightDims returns the dimensions of the constant behind v, looking through
+// nodes that keep them.
+func weightDims(v *graph.Value) []int64 {
+	for v != nil {
+		if t := v.Default(); t != nil {
+			return t.Dims
+		}
+		n := v.Producer()
+		switch {
+		case n.Is("Constant"):
+			if t := constantOf(n); t != nil {
+				return t.Dims
+			}
+			return nil
+		case n.Is("Identity", "Cast", "DequantizeLinear", "QuantizeLinear"):
+			v = n.Input(0)
+		default:
+			return nil
 		}
 	}
-	return out
+	return nil
+}
+
+// size is a candidate for the image size.
+type size struct {
+	h, w int64
+	why  string
+}
+
+// sizes lists candidates, likely ones first.
+func sizes(m *graph.Model, p patches, hint [2]int) []size {
+	var all []size
+	add := func(h, w int64, why string) {
+		if h > 0 && w > 0 && h <= 4096 && w <= 4096 && !slices.ContainsFunc(all, func(s size) bool { return s.h == h && s.w == w }) {
+			all = append(all, size{h, w, why})
+		}
+	}
+	add(int64(hint[0]), int64(hint[1]), "the size asked for")
+	for _, extra := range []int64{1, 0, 2} { // class token, none, class and distillation token
+		for _, c := range embeddings(m, p.width) {
+			if side, ok := root(c.tokens - extra); ok {
+				add(side*p.stride[0], side*p.stride[1], fmt.Sprintf("what position embedding %q is made for", c.name))
+			}
+		}
+	}
+	for _, side := range []int64{224, 256, 384, 448, 512, 518, 336, 192, 160, 128, 96, 64, 48, 32, 28, 16} {
+		add(side, side, "a common size that it runs at")
+	}
+	return all
+}
+
+// embedding is a constant that could hold one vector of the model's width for
+// every token.
+type embedding struct {
+	name   string
+	tokens int64
+}
+
+func embeddings(m *graph.Model, width int64) []embedding {
+	var found []embedding
+	consider := func(name string, d []int64) {
+		k := len(d)
+		switch {
+		case width == 0:
+		case k == 3 && d[0] == 1 && d[2] == width, k == 2 && d[1] == width && d[0] != width:
+			found = append(found, embedding{name, d[k-2]})
+		case k == 4 && d[0] == 1 && d[3] == width && d[1] == d[2]:
+			found = append(found, embedding{name, d[1] * d[2]})
+		case k == 4 && d[0] == 1 && d[1] == width && d[2] == d[3]:
+			found = append(found, embedding{name, d[2] * d[3]})
+		}
+	}
+	for _, v := range m.Graph.Consts() {
+		if t := v.Default(); t != nil {
+			consider(v.Name(), t.Dims)
+		}
+	}
+	for _, n := range m.Graph.Nodes() {
+		if t := constantOf(n); n.Is("Constant") && t != nil && n.Output(0) != nil {
+			consider(n.Output(0).Name(), t.Dims)
+		}
+	}
+	return found
+}
+
+// root returns the side of a square of n.
+func root(n int64) (int64, bool) {
+	for s := int64(2); s*s <= n; s++ {
+		if s*s == n {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+func fits(declared, want []int64) bool {
+	for i, d := range declared {
+		if i > 0 && d >= 0 && d != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func setDims(x *graph.Value, want []int64) {
+	x.Type = x.Type.Clone()
+	for i, d := range want {
+		if k := &x.Type.Shape.Dims[i]; d >= 0 && k.Kind != graph.FixedDim {
+			*k = graph.Fixed(d)
+		}
+	}
+}
+
+// runsAt tries a size, on a batch of two where the batch is open.
+func runsAt(ctx context.Context, eng *engine.Engine, m *graph.Model, input string, want []int64) error {
+	c := m.Clone()
+	setDims(c.Graph.Value(input), want)
+	c.Graph.Infos = nil
+	feeds, err := engine.Inputs(c, 2, 1)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, v := range c.Graph.Outputs() {
+		v.Type = nil
+		names = append(names, v.Name())
+	}
+	_, err = eng.Compute(ctx, c, names, feeds)
+	return err
+}
+
+// declareOutputs fixes the open dimensions of outputs that turn out to be the
+// same at every batch size.
+func declareOutputs(ctx context.Context, eng *engine.Engine, m *graph.Model) error {
+	c := m.Clone()
+	c.Graph.Infos = nil
+	shapes, err := eng.Shapes(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, v := range m.Graph.Outputs() {
+		sizes, ok := shapes.Of(v)
+		dims, known := v.Type.Dims()
+		if !ok || !known || len(dims) != len(sizes) {
+			continue
+		}
+		v.Type = v.Type.Clone()
+		for i, d := range dims {
+			if d < 0 && !sizes[i].Dynamic() {
+				v.Type.Shape.Dims[i] = graph.Fixed(sizes[i].Fixed)
+			}
+		}
+	}
+	return nil
 }
