@@ -192,9 +192,9 @@ func suggest(name string, names []string) string {
 	}
 	all := make([]scored, len(names))
 	for i, n := range names {
-		d := editDistance(normal(name), normal(n))
+		d := fault.Distance(normal(name), normal(n))
 		for _, form := range forms(n) {
-			d = min(d, editDistance(normal(name), form))
+			d = min(d, fault.Distance(normal(name), form))
 		}
 		all[i] = scored{n, d}
 	}
@@ -204,27 +204,4 @@ func suggest(name string, names []string) string {
 		near[i] = fmt.Sprintf("%q", all[i].name)
 	}
 	return fmt.Sprintf("the nearest of %d are %s", len(names), strings.Join(near, ", "))
-}
-
-// editDistance is Levenshtein's: the fewest insertions, deletions and
-// replacements of characters that turn a into b.
-func editDistance(a, b string) int {
-	x, y := []rune(a), []rune(b)
-	row := make([]int, len(y)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range x {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range y {
-			cost := diagonal
-			if x[i] != y[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(y)]
 }
