@@ -36,7 +36,7 @@ func Derive(ctx context.Context, o Options) (*Result, error) {
 	}
 	d := &derivation{o: o, eng: eng, began: time.Now()}
 	defer d.close()
-	for _, stage := range []func(context.Context) error{d.open, d.findClasses, d.splitData, d.prune, d.write, d.judge, d.bench} {
+	for _, stage := range []func(context.Context) error{d.open, d.findClasses, d.splitData, d.prune, d.writeProven} {
 		if err := stage(ctx); err != nil {
 			return nil, inFile(o.Model, err)
 		}
@@ -59,6 +59,7 @@ type derivation struct {
 	names   []string  // of the wanted logits
 
 	state  *passes.State
+	slim   string // where the slim model lies: beside its name until it is proven
 	result *Result
 }
 
@@ -72,8 +73,10 @@ func (d *derivation) close() {
 
 func (d *derivation) open(ctx context.Context) error {
 	var err error
-	if _, err := os.Stat(d.o.Output); err == nil && !d.o.Force && !d.o.DryRun {
-		return &fault.Error{Kind: fault.Exists, File: d.o.Output, Got: "a file that is there already", Remedy: "give --force to replace it"}
+	if !d.o.DryRun {
+		if err := vacant(d.o.Output, d.o.Force, d.o.Model); err != nil {
+			return err
+		}
 	}
 	if d.base, err = open(ctx, d.eng, d.o.Preprocess, d.o.Labels, d.o.Model); err != nil {
 		return err
@@ -240,6 +243,7 @@ func (d *derivation) prune(ctx context.Context) error {
 	if d.state.Feeds, err = d.feeds(ctx); err != nil {
 		return err
 	}
+	d.state.Labels = d.labels()
 	if d.result.Passes, err = (&passes.Manager{}).Run(ctx, d.state, passes.Pipeline); err != nil {
 		return err
 	}
@@ -297,6 +301,29 @@ func (d *derivation) feeds(ctx context.Context) (func(yield func(map[string]*gra
 	}, nil
 }
 
+// labels gives every calibration sample its logit in the slim model, in the
+// order of feeds; nil without labelled images.
+func (d *derivation) labels() []int {
+	if d.o.Calibration == "synthetic" || d.classOf == nil {
+		return nil
+	}
+	of := map[string]int{}
+	for i, c := range d.set.Classes {
+		of[c] = d.classOf[i]
+		if d.wanted != nil && d.o.Logits == "sliced" {
+			of[c] = measure.Sliced([]int{d.classOf[i]}, d.wanted)[0]
+		}
+	}
+	labels := make([]int, d.fit.Len())
+	for i, x := range d.fit.Samples {
+		labels[i] = -1
+		if x.Class >= 0 {
+			labels[i] = of[d.fit.Classes[x.Class]]
+		}
+	}
+	return labels
+}
+
 func declined(vit *structure.ViT) []Declined {
 	var out []Declined
 	for i, b := range vit.Blocks {
@@ -318,9 +345,15 @@ func declined(vit *structure.ViT) []Declined {
 	return out
 }
 
-// write puts provenance into the model and writes it, proven in ONNX Runtime
-// before it gets its name.
-func (d *derivation) write(ctx context.Context) error {
+// writeProven writes the slim model, judged and timed before it gets its name:
+// after an error there is no output.
+func (d *derivation) writeProven(ctx context.Context) error {
+	return d.write(ctx, d.judge, d.bench)
+}
+
+// write puts provenance into the model and writes it, validated in ONNX Runtime
+// and then put to the proofs before it gets its name.
+func (d *derivation) write(ctx context.Context, proofs ...func(context.Context) error) error {
 	d.result.Seconds = time.Since(d.began).Seconds()
 	slim, err := measure.SizeOf(ctx, d.eng, d.state.Model, "")
 	if err != nil {
@@ -340,13 +373,20 @@ func (d *derivation) write(ctx context.Context) error {
 		return err
 	}
 	info, err := exporter.Write(d.state.Model, d.o.Output, exporter.Options{Force: d.o.Force, Validate: func(tmp string) error {
-		return validate(ctx, d.eng, d.state.Model, tmp)
+		d.slim = tmp
+		err := validate(ctx, d.eng, d.state.Model, d.o.Output, tmp)
+		for _, proof := range proofs {
+			if err == nil {
+				err = proof(ctx)
+			}
+		}
+		return err
 	}})
 	if err != nil {
 		return err
 	}
 	slim.Bytes = info.Bytes + info.DataBytes
-	d.result.Output = d.o.Output
+	d.result.Output, d.slim = d.o.Output, d.o.Output
 	return nil
 }
 
@@ -411,12 +451,12 @@ func (d *derivation) judge(ctx context.Context) error {
 		slimOf, slimWanted = measure.Sliced(classOf, d.wanted), nil
 	}
 	for i, side := range []struct {
-		path    string
+		source  measure.Source
 		classOf []int
 		wanted  []int
 		names   []string
-	}{{d.o.Model, classOf, d.wanted, d.names}, {d.o.Output, slimOf, slimWanted, d.result.Classes}} {
-		m, err := measure.Open(measure.Source{Path: side.path}, d.eng)
+	}{{measure.Source{Path: d.o.Model}, classOf, d.wanted, d.names}, {measure.Source{Name: d.o.Output, Path: d.slim}, slimOf, slimWanted, d.result.Classes}} {
+		m, err := measure.Open(side.source, d.eng)
 		if err != nil {
 			return err
 		}
@@ -437,7 +477,7 @@ func (d *derivation) bench(ctx context.Context) error {
 		return nil
 	}
 	b, err := benchOpened(ctx, d.eng, BenchOptions{Seed: d.o.Seed, Progress: d.o.Progress},
-		&opened{path: d.o.Model, model: d.base.model}, &opened{path: d.o.Output, model: d.state.Model})
+		&opened{path: d.o.Model, model: d.base.model}, &opened{name: d.o.Output, path: d.slim, model: d.state.Model})
 	d.result.Summary.Bench = b
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
+	"nuwa/internal/linalg"
 	"nuwa/passes/attention"
 	"nuwa/passes/calibrate"
 	"nuwa/passes/structure"
@@ -42,11 +43,15 @@ type State struct {
 	Engine  *engine.Engine
 	Options Options
 	Feeds   calibrate.Feeds // calibration inputs; nil when no pass needs any
+	Labels  []int           // the class of every sample that Feeds gives, as a logit of the slim model, −1 for none; nil without labels
 
 	ViT      *structure.ViT        // found by the structure pass
 	Before   []Width               // widths of ViT's blocks as found
 	Widths   []Width               // widths wanted, planned by the plan pass, settled by the mlp pass
 	Spectra  []*attention.Spectrum // one per ViT.Attentions
+	Evidence []attention.Evidence  // one per ViT.Attentions; for recipe best
+	Hidden   []*linalg.Moments     // of the prunable hidden layers, in order; for recipe best
+	Felt     map[string][]float64  // E[(∂ℓ/∂y_c)²] by value name; for recipe best
 	BaseMACs float64               // of the whole model as imported
 	Notes    []string              // what the user should know: numerical doubt, choices
 

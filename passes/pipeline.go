@@ -26,10 +26,14 @@ var Cleaning = []Pass{
 
 // Pipeline is everything that derives a slim model, in order.
 var Pipeline = append(Cleaning[:len(Cleaning):len(Cleaning)], []Pass{
-	{Name: "decompose", Doc: "decompose the products of every head", Effect: Reads, Run: runDecompose, After: []Order{
-		{"structure", "heads must be known"}}},
 	{Name: "focus", Doc: "keep the wanted classes", Effect: Approximate, Signature: true, Run: runFocus, After: []Order{
 		{"structure", "the classifier must be known"}}},
+	{Name: "sense", Doc: "gather how activations are distributed and how much the loss feels errors", Effect: Reads, Run: runSense, After: []Order{
+		{"structure", "heads and hidden layers must be known"},
+		{"focus", "what counts is the loss over the wanted classes"}}},
+	{Name: "decompose", Doc: "decompose the products of every head", Effect: Reads, Run: runDecompose, After: []Order{
+		{"structure", "heads must be known"},
+		{"sense", "recipe best truncates on the data"}}},
 	{Name: "plan", Doc: "choose the widths", Effect: Reads, Run: runPlan, After: []Order{
 		{"decompose", "attention widths follow from singular values"},
 		{"focus", "a narrower classifier counts towards the rate"}}},

@@ -21,6 +21,9 @@ func runPlan(ctx context.Context, s *State) (string, error) {
 	if s.Options.Rate == 0 {
 		return "", nil
 	}
+	if s.Evidence != nil {
+		return s.planBest(ctx)
+	}
 	shapes, err := s.Engine.Shapes(ctx, s.Model)
 	if err != nil {
 		return "", err

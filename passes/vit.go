@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"nuwa/internal/fault"
 	"nuwa/internal/linalg"
 	"nuwa/passes/attention"
 	"nuwa/passes/focus"
@@ -17,8 +16,17 @@ func runDecompose(_ context.Context, s *State) (string, error) {
 		return "", nil
 	}
 	var err error
-	s.Spectra, err = attention.Decompose(s.ViT.Attentions)
-	return counted(len(s.Spectra), "attentions decomposed"), err
+	if s.Evidence == nil {
+		s.Spectra, err = attention.Decompose(s.ViT.Attentions)
+		return counted(len(s.Spectra), "attentions decomposed"), err
+	}
+	s.Spectra = make([]*attention.Spectrum, len(s.ViT.Attentions))
+	for i, a := range s.ViT.Attentions {
+		if s.Spectra[i], err = attention.DecomposeWeighted(a, s.Evidence[i]); err != nil {
+			return "", fmt.Errorf("attention %d: %w", i, err)
+		}
+	}
+	return counted(len(s.Spectra), "attentions decomposed on data"), nil
 }
 
 func runFocus(_ context.Context, s *State) (string, error) {
@@ -66,7 +74,7 @@ func runMLP(ctx context.Context, s *State) (string, error) {
 		return "", nil
 	}
 	if s.Feeds == nil {
-		return "", &fault.Error{Kind: fault.Usage, Got: "hidden widths to change and no calibration inputs", Remedy: "give --data, or --calibration synthetic"}
+		return "", noFeeds()
 	}
 	moments, err := mlp.Calibrate(ctx, s.Engine, s.Model, s.ViT.Shapes, sites, s.Feeds)
 	if err != nil {
@@ -79,8 +87,8 @@ func runMLP(ctx context.Context, s *State) (string, error) {
 			keep[i] = mlp.ByActivation(moments[i], s.Widths[at[i]].Hidden)
 		}
 	} else {
-		options = linalg.Options{Affine: true, Ridge: 1e-4}
-		if keep, err = s.eliminate(sites, at, moments, options); err != nil {
+		options = refit
+		if keep, err = s.eliminate(sites, at, moments); err != nil {
 			return "", err
 		}
 	}
@@ -99,29 +107,26 @@ func runMLP(ctx context.Context, s *State) (string, error) {
 
 // eliminate drops hidden neurons by second order, one block against the other,
 // until as many multiply-accumulates are saved as the planned widths save.
-func (s *State) eliminate(sites []*structure.MLP, at []int, moments []*linalg.Moments, o linalg.Options) ([][]int, error) {
-	layers := make([]mlp.Layer, len(sites))
-	saved := 0.0
+func (s *State) eliminate(sites []*structure.MLP, at []int, moments []*linalg.Moments) ([][]int, error) {
+	layers := make([]*mlp.Layer, len(sites))
+	saving := 0.0
 	for i, site := range sites {
-		w, err := mlp.Second(site)
-		if err != nil {
-			return nil, err
-		}
-		unit := site.UnitMACs(s.ViT.Shapes)
-		saved += unit * float64(s.Before[at[i]].Hidden-s.Widths[at[i]].Hidden)
-		if layers[i].Eliminator, err = linalg.NewEliminator(moments[i], w, o); err != nil {
+		var err error
+		if layers[i], err = s.layer(site, moments[i]); err != nil {
 			return nil, fmt.Errorf("block %d: %w", at[i], err)
 		}
-		layers[i].Cost = unit
-	}
-	if s.Options.Fixed != nil { // every block has its own width
-		for i := range layers {
-			if err := mlp.Eliminate(layers[i:i+1], float64(s.Before[at[i]].Hidden-s.Widths[at[i]].Hidden)*layers[i].Cost, 1); err != nil {
+		gone := s.Before[at[i]].Hidden - s.Widths[at[i]].Hidden
+		saving += layers[i].Cost * float64(gone)
+		if s.Options.Fixed != nil { // every block has its own width
+			if err := layers[i].Drop(gone); err != nil {
 				return nil, err
 			}
 		}
-	} else if err := mlp.Eliminate(layers, saved, s.Options.Align); err != nil {
-		return nil, err
+	}
+	if s.Options.Fixed == nil {
+		if err := mlp.Eliminate(layers, saving, s.Options.Align); err != nil {
+			return nil, err
+		}
 	}
 	keep := make([][]int, len(sites))
 	for i, l := range layers {

@@ -96,6 +96,9 @@ func NewEliminator(m *Moments, w *mat.Dense, o Options) (*Eliminator, error) {
 	return e, nil
 }
 
+// Left returns how many neurons are not dropped yet.
+func (e *Eliminator) Left() int { return e.left }
+
 // Kept returns the neurons not dropped yet, ascending.
 func (e *Eliminator) Kept() []int {
 	out := make([]int, 0, e.left)

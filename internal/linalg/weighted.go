@@ -35,11 +35,32 @@ func FactorWeighted(a, b *mat.Dense, m, n mat.Symmetric) (*LowRank, error) {
 	if err := checkFactors("FactorWeighted", a, b); err != nil {
 		return nil, err
 	}
-	ra, err := gramRoot("M", a, m)
+	ga, err := weightedGram("M", a, m)
 	if err != nil {
 		return nil, err
 	}
-	rb, err := gramRoot("N", b, n)
+	gb, err := weightedGram("N", b, n)
+	if err != nil {
+		return nil, err
+	}
+	return FactorGrams(a, b, ga, gb)
+}
+
+// FactorGrams is FactorWeighted given A·M·Aᵀ and B·N·Bᵀ (both r×r) instead of
+// M and N: the second moments of what the factors give on data, which are
+// cheaper to gather.
+func FactorGrams(a, b *mat.Dense, ga, gb mat.Symmetric) (*LowRank, error) {
+	if err := checkFactors("FactorGrams", a, b); err != nil {
+		return nil, err
+	}
+	if r := a.RawMatrix().Rows; ga.SymmetricDim() != r || gb.SymmetricDim() != r {
+		return nil, mismatch("FactorGrams", fmt.Sprintf("moments %d and %d wide for factors of %d rows", ga.SymmetricDim(), gb.SymmetricDim(), r), "as many")
+	}
+	ra, err := gramRoot("M", ga)
+	if err != nil {
+		return nil, err
+	}
+	rb, err := gramRoot("N", gb)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +89,8 @@ func FactorWeighted(a, b *mat.Dense, m, n mat.Symmetric) (*LowRank, error) {
 	return f, nil
 }
 
-// gramRoot returns R (r×r) with RᵀR = F·M·Fᵀ.
-func gramRoot(name string, f *mat.Dense, m mat.Symmetric) (*mat.Dense, error) {
+// weightedGram returns F·M·Fᵀ (r×r).
+func weightedGram(name string, f *mat.Dense, m mat.Symmetric) (*mat.SymDense, error) {
 	r, cols := f.Dims()
 	var g mat.Dense
 	if m == nil {
@@ -92,8 +113,17 @@ func gramRoot(name string, f *mat.Dense, m mat.Symmetric) (*mat.Dense, error) {
 			sym.SetSym(i, j, (g.At(i, j)+g.At(j, i))/2)
 		}
 	}
+	return sym, nil
+}
+
+// gramRoot returns R (r×r) with RᵀR = g.
+func gramRoot(name string, g mat.Symmetric) (*mat.Dense, error) {
+	r := g.SymmetricDim()
+	if err := finite(name, full(g)); err != nil {
+		return nil, err
+	}
 	var eig mat.EigenSym
-	if !eig.Factorize(sym, true) {
+	if !eig.Factorize(g, true) {
 		return nil, &fault.Error{Kind: fault.Model, Where: "weight " + name, Got: "an eigenvalue decomposition that does not converge",
 			Remedy: "the weights or the calibration data are out of all proportion"}
 	}

@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
@@ -64,12 +65,36 @@ func Collect(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap
 		}
 	}
 	if len(out) > 0 && out[0].Rows == 0 {
-		return nil, &fault.Error{Kind: fault.Data, Got: "no calibration samples", Remedy: "give images with --data, or use --calibration synthetic"}
+		return nil, noSamples()
 	}
 	return out, nil
 }
 
-// tapNames are the outputs that belong to one tap.
+// CollectByName is Collect for taps that may watch the same value more than
+// once, as q and k of one packed map do; each is watched once.
+func CollectByName(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap, feeds Feeds) (map[string]*linalg.Moments, error) {
+	var once []Tap
+	for _, t := range taps {
+		if !slices.ContainsFunc(once, func(u Tap) bool { return u.Value == t.Value }) {
+			once = append(once, t)
+		}
+	}
+	all, err := Collect(ctx, eng, m, once, feeds)
+	if err != nil {
+		return nil, err
+	}
+	of := map[string]*linalg.Moments{}
+	for i, t := range once {
+		of[t.Value] = all[i]
+	}
+	return of, nil
+}
+
+func noSamples() error {
+	return &fault.Error{Kind: fault.Data, Got: "no calibration samples", Remedy: "give images with --data, or use --calibration synthetic"}
+}
+
+// tapNames are the outputs that belong to one tap; gradients have no gram.
 type tapNames struct{ rows, sum, gram string }
 
 // instrument returns a copy of m that gives, for every tap, the number of
@@ -90,18 +115,23 @@ func instrument(m *graph.Model, taps []Tap) (*graph.Model, []tapNames, error) {
 		}
 		x := rows(g, v, t)
 		n := tapNames{rows: ask(g.Add("Shape", "rows", []*graph.Value{x}).Output(0))}
-		ones := g.Add("ReduceSum", "sum", []*graph.Value{x}, graph.Int("keepdims", 0))
-		if c.Opset("") >= 13 {
-			ones.SetInput(1, g.AddConst("axes", graph.NewTensor([]int64{1}, []int64{0})))
-		} else {
-			ones.SetAttr(graph.Ints("axes", 0))
-		}
-		n.sum = ask(ones.Output(0))
+		n.sum = ask(sumRows(c, x))
 		n.gram = ask(g.Add("Gemm", "gram", []*graph.Value{x, x, zero(g)}, graph.Int("transA", 1)).Output(0))
 		names = append(names, n)
 	}
 	engine.Trim(g)
 	return c, names, nil
+}
+
+// sumRows appends the sum over the rows of the matrix x.
+func sumRows(m *graph.Model, x *graph.Value) *graph.Value {
+	n := m.Graph.Add("ReduceSum", "sum", []*graph.Value{x}, graph.Int("keepdims", 0))
+	if m.Opset("") >= 13 {
+		n.SetInput(1, m.Graph.AddConst("axes", graph.NewTensor([]int64{1}, []int64{0})))
+	} else {
+		n.SetAttr(graph.Ints("axes", 0))
+	}
+	return n.Output(0)
 }
 
 // zero is Gemm's third operand, which opset 9 and 10 demand.

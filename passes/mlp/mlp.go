@@ -28,6 +28,15 @@ import (
 // Calibrate gathers the moments of the post-activation hidden neurons of every
 // layer of sites, in one run over feeds.
 func Calibrate(ctx context.Context, eng *engine.Engine, m *graph.Model, shapes *engine.Shapes, sites []*structure.MLP, feeds calibrate.Feeds) ([]*linalg.Moments, error) {
+	taps, err := Taps(shapes, sites)
+	if err != nil {
+		return nil, err
+	}
+	return calibrate.Collect(ctx, eng, m, taps, feeds)
+}
+
+// Taps watch the hidden neurons of sites.
+func Taps(shapes *engine.Shapes, sites []*structure.MLP) ([]calibrate.Tap, error) {
 	taps := make([]calibrate.Tap, len(sites))
 	for i, s := range sites {
 		v := s.Second.In
@@ -37,7 +46,7 @@ func Calibrate(ctx context.Context, eng *engine.Engine, m *graph.Model, shapes *
 		}
 		taps[i] = calibrate.Tap{Value: v.Name(), Rank: len(d), Axis: s.Second.Axis, Width: s.Hidden}
 	}
-	return calibrate.Collect(ctx, eng, m, taps, feeds)
+	return taps, nil
 }
 
 // ByActivation keeps the width neurons of largest mean activation, the rule of

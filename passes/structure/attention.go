@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"nuwa/graph"
+	"nuwa/internal/linalg"
 )
 
 // Attention is one multi-head attention: the softmax, the two products around
@@ -393,6 +394,19 @@ func (o *Output) Head(w *mat.Dense, h int) *mat.Dense {
 		}
 	}
 	return m
+}
+
+// Moment returns the second moment of head h of the product P·V, given the
+// moments of the projection's input.
+func (o *Output) Moment(m *linalg.Moments, h int) *mat.SymDense {
+	rows := o.Rows(o.Width())[h]
+	out := mat.NewSymDense(len(rows), nil)
+	for i, a := range rows {
+		for j := i; j < len(rows); j++ {
+			out.SetSym(i, j, m.Gram.At(a, rows[j])/float64(m.Rows)/(o.Scale*o.Scale))
+		}
+	}
+	return out
 }
 
 // Width returns the head width that the projection takes now.

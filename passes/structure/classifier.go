@@ -10,6 +10,7 @@ import (
 // average two heads.
 type Classifier struct {
 	Output  *graph.Value
+	Index   int // of Output among the graph's outputs
 	Linears []*Linear
 	Classes int
 	Softmax bool // the output is probabilities, not logits
@@ -22,12 +23,12 @@ type Classifier struct {
 // give one number per class.
 func (f *finder) classifiers() []*Classifier {
 	var found []*Classifier
-	for _, out := range f.g.Outputs() {
+	for i, out := range f.g.Outputs() {
 		d, ok := f.shapes.Of(out)
 		if !ok || len(d) < 2 || d[len(d)-1].Dynamic() || !f.shapes.Elem(out).IsFloat() {
 			continue
 		}
-		c := &Classifier{Output: out, Classes: int(d[len(d)-1].Fixed)}
+		c := &Classifier{Output: out, Index: i, Classes: int(d[len(d)-1].Fixed)}
 		if f.classifier(c, out, map[*graph.Value]bool{}) && len(c.Linears) > 0 && f.poolsTokens(d) {
 			found = append(found, c)
 		}

@@ -5,8 +5,8 @@ import (
 	"nuwa/internal/engine"
 )
 
-// rows returns how many times l is applied for one image.
-func (l *Linear) rows(s *engine.Shapes) float64 {
+// Rows returns how many times l is applied for one image.
+func (l *Linear) Rows(s *engine.Shapes) float64 {
 	d, _ := s.At(l.Out, 1)
 	return float64(graph.Elements(d)) / float64(l.OutDim)
 }
@@ -19,7 +19,7 @@ func (a *Attention) UnitMACs(s *engine.Shapes) (qk, vo float64) {
 	qk = float64(graph.Elements(logits))
 	for _, o := range []*Operand{a.Q, a.K} {
 		if o != nil {
-			qk += float64(len(o.Channels)*o.Linear.InDim) * o.Linear.rows(s)
+			qk += float64(len(o.Channels)*o.Linear.InDim) * o.Linear.Rows(s)
 		}
 	}
 	out, _ := s.At(a.PV.Output(0), 1)
@@ -31,17 +31,17 @@ func (a *Attention) UnitMACs(s *engine.Shapes) (qk, vo float64) {
 		return qk, 0
 	}
 	vo = float64(graph.Elements(out)) / float64(a.VODim) * keys
-	vo += float64(len(a.V.Channels)*a.V.Linear.InDim) * a.V.Linear.rows(s)
-	vo += float64(len(a.V.Channels)*a.Out.Linear.OutDim) * a.Out.Linear.rows(s)
+	vo += float64(len(a.V.Channels)*a.V.Linear.InDim) * a.V.Linear.Rows(s)
+	vo += float64(len(a.V.Channels)*a.Out.Linear.OutDim) * a.Out.Linear.Rows(s)
 	return qk, vo
 }
 
 // UnitMACs returns the multiply-accumulates per image that one hidden channel
 // costs: 2·N·d, or 3·N·d where the layer is gated.
 func (m *MLP) UnitMACs(s *engine.Shapes) float64 {
-	n := float64(m.Second.OutDim) * m.Second.rows(s)
+	n := float64(m.Second.OutDim) * m.Second.Rows(s)
 	for _, l := range m.First {
-		n += float64(l.InDim) * l.rows(s) * float64(l.OutDim) / float64(m.Hidden)
+		n += float64(l.InDim) * l.Rows(s) * float64(l.OutDim) / float64(m.Hidden)
 	}
 	return n
 }

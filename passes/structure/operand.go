@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"nuwa/graph"
+	"nuwa/internal/linalg"
 )
 
 // Operand is the way from a linear map to one side of an attention product:
@@ -95,6 +96,22 @@ func (o *Operand) Head(w *mat.Dense, b []float64, h int) *mat.Dense {
 		row[in] = b[c]*o.Leaf.scale[c] + o.Leaf.shift[c]
 	}
 	return m
+}
+
+// Moment returns the second moment of head h at the product, given the moments
+// of what the linear map gives: what the way multiplies and adds is folded in.
+func (o *Operand) Moment(m *linalg.Moments, h int) *mat.SymDense {
+	mean, n := m.Mean(), float64(m.Rows)
+	cs := o.Channels[h]
+	out := mat.NewSymDense(len(cs), nil)
+	for i, a := range cs {
+		for j := i; j < len(cs); j++ {
+			b := cs[j]
+			sa, sb, ta, tb := o.Leaf.scale[a], o.Leaf.scale[b], o.Leaf.shift[a], o.Leaf.shift[b]
+			out.SetSym(i, j, sa*sb*m.Gram.At(a, b)/n+sa*mean[a]*tb+ta*sb*mean[b]+ta*tb)
+		}
+	}
+	return out
 }
 
 // Part is what one leaf of a linear map is rebuilt from: an affine map per

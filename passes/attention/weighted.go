@@ -1,0 +1,161 @@
+package attention
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/mat"
+
+	"nuwa/internal/engine"
+	"nuwa/internal/linalg"
+	"nuwa/passes/calibrate"
+	"nuwa/passes/structure"
+)
+
+// Evidence is what calibration says about a site: how its queries, keys and
+// outputs are distributed, and how much errors matter.
+type Evidence struct {
+	Q, K, O *linalg.Moments // of the outputs of the maps of q and k, and of the projection's input
+	F       []float64       // E[(∂ℓ/∂y_c)²] at the projection's output; nil weighs all channels alike
+	Gamma   []float64       // E[(∂ℓ/∂logit)²] at Q·Kᵀ, per head, or one for all heads; nil weighs all alike
+}
+
+// Taps lists what must be watched to gather Evidence of a site whose q/k and
+// v/o can be reduced: moments at the first three (nil value where not
+// needed), squared gradients at the last two.
+func Taps(a *structure.Attention, s *engine.Shapes) (moments, gradients []calibrate.Tap) {
+	tap := func(l *structure.Linear, in bool) calibrate.Tap {
+		v, width := l.Out, l.OutDim
+		if in {
+			v, width = l.In, l.InDim
+		}
+		d, _ := s.Of(v)
+		return calibrate.Tap{Value: v.Name(), Rank: len(d), Axis: l.Axis, Width: width}
+	}
+	if a.QKReason == "" {
+		moments = append(moments, tap(a.Q.Linear, false), tap(a.K.Linear, false))
+		d, _ := s.Of(a.QK.Output(0))
+		t := calibrate.Tap{Value: a.QK.Output(0).Name(), Rank: len(d), Axis: 1, Width: 1}
+		if len(d) >= 3 && !d[len(d)-3].Dynamic() && int(d[len(d)-3].Fixed) == a.Heads {
+			t.Axis, t.Width = 3, a.Heads
+		}
+		gradients = append(gradients, t)
+	}
+	if a.VOReason == "" {
+		moments = append(moments, tap(a.Out.Linear, true))
+		gradients = append(gradients, tap(a.Out.Linear, false))
+	}
+	return moments, gradients
+}
+
+// DecomposeWeighted factors all heads such that truncation loses least on the
+// calibration data, weighted by what errors cost: the singular values of
+// M^½·P_QK·N^½ and M^½·P_VO·F^½. The energies are then mean squared errors per
+// token pair and per token, in units of the loss.
+func DecomposeWeighted(a *structure.Attention, e Evidence) (*Spectrum, error) {
+	s := &Spectrum{Site: a}
+	if a.QKReason == "" {
+		wq, bq, err := a.Q.Linear.Weight()
+		if err != nil {
+			return nil, err
+		}
+		wk, bk := wq, bq
+		if a.K.Linear != a.Q.Linear {
+			if wk, bk, err = a.K.Linear.Weight(); err != nil {
+				return nil, err
+			}
+		}
+		for h := range a.Q.Channels {
+			f, err := linalg.FactorGrams(a.Q.Head(wq, bq, h), a.K.Head(wk, bk, h), a.Q.Moment(e.Q, h), a.K.Moment(e.K, h))
+			if err != nil {
+				return nil, fmt.Errorf("queries and keys of head %d: %w", h, err)
+			}
+			s.QK = append(s.QK, f)
+		}
+	}
+	if a.VOReason == "" {
+		wv, bv, err := a.V.Linear.Weight()
+		if err != nil {
+			return nil, err
+		}
+		wo, _, err := a.Out.Linear.Weight()
+		if err != nil {
+			return nil, err
+		}
+		for h := range a.V.Channels {
+			o := a.Out.Head(wo, h)
+			f, err := linalg.FactorGrams(a.V.Head(wv, bv, h), o, a.Out.Moment(e.O, h), weightedGram(o, e.F))
+			if err != nil {
+				return nil, fmt.Errorf("values and output of head %d: %w", h, err)
+			}
+			s.VO = append(s.VO, f)
+		}
+	}
+	return s, nil
+}
+
+// weightedGram returns W·diag(f)·Wᵀ.
+func weightedGram(w *mat.Dense, f []float64) *mat.SymDense {
+	r, c := w.Dims()
+	half := mat.DenseCopyOf(w)
+	for j := range r {
+		row := half.RawRowView(j)
+		for i := 0; i < c && f != nil; i++ {
+			row[i] *= f[i]
+		}
+	}
+	var g mat.Dense
+	g.Mul(half, w.T())
+	out := mat.NewSymDense(r, nil)
+	for i := range r {
+		for j := i; j < r; j++ {
+			out.SetSym(i, j, (g.At(i, j)+g.At(j, i))/2)
+		}
+	}
+	return out
+}
+
+// Losses returns, for every width from 0 to the present one, the predicted
+// increase of the loss per image when all heads are truncated to it: half the
+// energy lost, times how many tokens or token pairs it is lost at.
+func (s *Spectrum) Losses(e Evidence, sh *engine.Shapes) (qk, vo []float64) {
+	if s.QK != nil {
+		d, _ := sh.At(s.Site.QK.Output(0), 1)
+		pairs := 1.0
+		for _, n := range d {
+			pairs *= float64(n)
+		}
+		pairs /= float64(s.Site.Heads)
+		qk = tails(s.QK, s.Site.QKDim, func(h int) float64 {
+			switch {
+			case e.Gamma == nil:
+				return pairs / 2
+			case len(e.Gamma) == 1:
+				return pairs / 2 * e.Gamma[0]
+			}
+			return pairs / 2 * e.Gamma[h]
+		})
+	}
+	if s.VO != nil {
+		d, _ := sh.At(s.Site.Out.Linear.Out, 1)
+		tokens := 1.0
+		for _, n := range d {
+			tokens *= float64(n)
+		}
+		tokens /= float64(s.Site.Out.Linear.OutDim)
+		vo = tails(s.VO, s.Site.VODim, func(int) float64 { return tokens / 2 })
+	}
+	return qk, vo
+}
+
+func tails(heads []*linalg.LowRank, width int, weight func(h int) float64) []float64 {
+	out := make([]float64, width+1)
+	for h, f := range heads {
+		e := f.Energies()
+		lost := 0.0
+		for k := len(e) - 1; k >= 0; k-- {
+			lost += e[k]
+			out[k] += weight(h) * lost
+		}
+	}
+	return out
+}
