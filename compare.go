@@ -158,7 +158,7 @@ func benchOpened(ctx context.Context, eng *engine.Engine, o BenchOptions, files 
 		}
 	}()
 	for _, f := range files {
-		m, err := measure.Open(measure.Source{Path: f.path}, eng)
+		m, err := measure.Open(measure.Source{Name: f.name, Path: f.path}, eng)
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,9 @@ type Health struct {
 
 // Doctor finds ONNX Runtime and says which one it is and what it offers.
 func Doctor(r Runtime) (*Health, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
 	lib, err := ort.Load(r.Library)
 	if err != nil {
 		return nil, err

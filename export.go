@@ -26,14 +26,17 @@ func Export(_ context.Context, o ExportOptions) (*Exported, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := importer.Load(o.Model)
-	if err != nil {
-		return nil, err
-	}
 	weights := map[string]exporter.Weights{"": exporter.Keep, "embedded": exporter.Embedded, "external": exporter.External}
 	w, ok := weights[o.Weights]
 	if !ok {
 		return nil, usage("weights", o.Weights, "embedded or external")
+	}
+	if err := vacant(o.Output, o.Force, o.Model); err != nil {
+		return nil, err
+	}
+	m, err := importer.Load(o.Model)
+	if err != nil {
+		return nil, err
 	}
 	info, err := exporter.Write(m, o.Output, exporter.Options{Force: o.Force, Weights: w, Validate: func(tmp string) error {
 		s, err := ort.NewSessionFile(tmp, ort.Options{Name: o.Output, Threads: eng.Threads, Optimize: ort.None})

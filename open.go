@@ -32,6 +32,9 @@ const (
 
 // start loads ONNX Runtime and returns the engine that uses it.
 func start(r Runtime) (*engine.Engine, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
 	if _, err := ort.Load(r.Library); err != nil {
 		return nil, err
 	}
@@ -41,6 +44,7 @@ func start(r Runtime) (*engine.Engine, error) {
 // opened is a model file and what is known about feeding and reading it.
 type opened struct {
 	path    string
+	name    string // what tables and errors call it; "" means path
 	model   *graph.Model
 	pre     data.Preprocess
 	preFrom string   // where pre comes from, for people
@@ -70,6 +74,9 @@ func open(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path st
 	}
 	if err := f.fitInput(o); err != nil {
 		return nil, inFile(path, err)
+	}
+	if err := f.pre.Validate(); err != nil {
+		return nil, err
 	}
 	return f, f.findNames(labels)
 }

@@ -73,6 +73,13 @@ type Runtime struct {
 	Providers []string
 }
 
+func (r Runtime) check() error {
+	if r.Threads < 0 {
+		return &fault.Error{Kind: fault.Usage, Where: "threads", Got: fmt.Sprint(r.Threads), Want: "0, for all cores, or more"}
+	}
+	return nil
+}
+
 func (r Runtime) providers() []ort.Provider {
 	var ps []ort.Provider
 	for _, p := range r.Providers {

@@ -17,9 +17,9 @@ import (
 const agreement = 1e-5
 
 // validate loads the file at path in ONNX Runtime, runs it at two batch sizes,
-// and holds it to the graph in memory.
-func validate(ctx context.Context, eng *engine.Engine, m *graph.Model, path string) error {
-	file, err := ort.NewSessionFile(path, ort.Options{Name: path, Threads: eng.Threads, Providers: eng.Providers})
+// and holds it to the graph in memory. Errors call it name.
+func validate(ctx context.Context, eng *engine.Engine, m *graph.Model, name, path string) error {
+	file, err := ort.NewSessionFile(path, ort.Options{Name: name, Threads: eng.Threads, Providers: eng.Providers})
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func validate(ctx context.Context, eng *engine.Engine, m *graph.Model, path stri
 		}
 		for _, v := range m.Graph.Outputs() {
 			if err := agree(got[v.Name()], want[v.Name()]); err != nil {
-				return &fault.Error{Kind: fault.Check, File: path, Where: fmt.Sprintf("output %q at batch %d", v.Name(), b), Err: err,
+				return &fault.Error{Kind: fault.Check, File: name, Where: fmt.Sprintf("output %q at batch %d", v.Name(), b), Err: err,
 					Remedy: "nothing was written; please report this model"}
 			}
 		}

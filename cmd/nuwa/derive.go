@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -17,7 +15,11 @@ import (
 
 func (a *app) derive() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "derive vit.onnx -o slim.onnx --data photos/ --classes cat,dog --rate 0.4",
+		Use: "derive vit.onnx",
+		Example: `  nuwa derive vit.onnx -o slim.onnx --data photos/train --classes cat,dog,ship --rate 0.4
+  nuwa derive vit.onnx -o slim.onnx --data photos.zip/photos/train --test photos.zip/photos/test --rate 0.5 --report slim.json
+  nuwa derive vit.onnx -o slim.onnx --calibration synthetic --qk 32 --vo 48 --hidden 50%
+  nuwa derive vit.onnx --dry-run --data photos/train --classes cat,dog --rate 0.6`,
 		Short: "Make a smaller, faster model that serves the wanted classes",
 		Long: `Derive narrows the classifier to the wanted classes, shrinks attention by
 truncated singular value decompositions and hidden layers by least squares, and
@@ -32,6 +34,11 @@ wanted ones only: the second figure is the one to compare with.`,
 			if err != nil {
 				return err
 			}
+			rep, err := a.newReport(o.Model, o.Output)
+			if err != nil {
+				return err
+			}
+			defer rep.discard()
 			var done func()
 			o.Progress, done = a.progress()
 			res, err := nuwa.Derive(cmd.Context(), o)
@@ -39,7 +46,7 @@ wanted ones only: the second figure is the one to compare with.`,
 			if err != nil {
 				return err
 			}
-			if err := a.report(res); err != nil {
+			if err := rep.write(res); err != nil {
 				return err
 			}
 			return a.print(res, func(w io.Writer) error { return writeResult(w, res) })
@@ -49,7 +56,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.StringP("output", "o", "", "where to write the slim model")
 	f.String("report", "", "also write the result as JSON to this file")
 	f.String("test", "", "images to judge by; never calibrated on")
-	f.Float64("rate", 0, "part of the multiply-accumulates to remove, 0 to 1")
+	f.Float64("rate", 0, "part of the multiply-accumulates to remove, below 1")
 	f.Int("qk", 0, "width of queries and keys per head, instead of a rate")
 	f.Int("vo", 0, "width of values and outputs per head, instead of a rate")
 	f.String("hidden", "", "hidden neurons per block, as N or N%, instead of a rate")
@@ -60,7 +67,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.String("calibration", "images", "images, or synthetic: standard-normal inputs, for models without images")
 	f.Int("images", 0, "calibration images; 0 means the recipe's number")
 	f.Uint64("seed", 0, "seed of every random choice")
-	f.Bool("force", false, "replace an existing output")
+	f.Bool("force", false, "replace an existing output or report")
 	f.Bool("dry-run", false, "plan and print, write nothing")
 	f.Bool("no-bench", false, "do not measure latency")
 	dataFlags(f)
@@ -132,6 +139,11 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 		Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
 		DryRun: v.GetBool("dry-run"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),
 	}
+	for _, flag := range []string{"qk", "vo", "align"} {
+		if n := v.GetInt(flag); n < 1 && v.IsSet(flag) {
+			return o, usageError("--"+flag, fmt.Sprint(n), "at least 1")
+		}
+	}
 	if h := v.GetString("hidden"); h != "" {
 		number, percent := strings.CutSuffix(h, "%")
 		x, err := strconv.ParseFloat(number, 64)
@@ -147,46 +159,15 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 	return o, nil
 }
 
-// list reads a comma-separated flag, which from the environment is one string.
+// list reads a flag of several values.
 func (a *app) list(key string) []string {
 	var out []string
 	for _, s := range a.config.GetStringSlice(key) {
-		for _, p := range strings.Split(s, ",") {
-			if p = strings.TrimSpace(p); p != "" {
-				out = append(out, p)
-			}
+		if s = strings.TrimSpace(s); s != "" {
+			out = append(out, s)
 		}
 	}
 	return out
-}
-
-// report writes the result to the file that --report names.
-func (a *app) report(res *nuwa.Result) error {
-	path := a.config.GetString("report")
-	if path == "" {
-		return nil
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".report-*.tmp")
-	if err != nil {
-		return &fault.Error{Kind: fault.IO, File: path, Err: err}
-	}
-	defer os.Remove(tmp.Name())
-	b := *a
-	b.out = tmp
-	err = b.printJSON(res)
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Chmod(tmp.Name(), 0o644)
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return &fault.Error{Kind: fault.IO, File: path, Err: err}
-	}
-	return nil
 }
 
 // writeResult prints the before/after tables.

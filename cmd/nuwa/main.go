@@ -2,17 +2,19 @@
 //
 // Results go to standard output, as text or, with --json, as JSON; progress
 // and logs go to standard error. The exit code tells the kind of an error:
-// see the README.
+// see `nuwa help exit-codes`.
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -28,6 +30,8 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop)   // a second Ctrl-C ends the process at once
+	signal.Ignore(syscall.SIGXFSZ) // writing past a limit on file sizes is an error like others
 	a := &app{out: stdout, err: stderr, config: viper.New()}
 	root := a.root()
 	root.SetArgs(args)
@@ -37,11 +41,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil {
+	var known *fault.Error
+	switch {
+	case ctx.Err() != nil:
 		err = &fault.Error{Kind: fault.Interrupted, Got: "interrupted; nothing was written"}
+	case !a.started && !errors.As(err, &known):
+		err = &fault.Error{Kind: fault.Usage, Err: err, Remedy: "see nuwa help"}
 	}
-	if a.config.GetBool("json") {
-		a.printJSON(map[string]any{"error": err.Error(), "kind": fault.KindOf(err).String()})
+	if a.config.GetBool("json") || slices.Contains(args, "--json") { // flags that do not parse are not in the configuration
+		_ = writeJSON(stdout, map[string]any{"error": err.Error(), "kind": fault.KindOf(err).String()}) // what is lost is in the exit code
 	} else {
 		fmt.Fprintln(stderr, "nuwa:", err)
 	}
@@ -52,63 +60,76 @@ func run(args []string, stdout, stderr io.Writer) int {
 type app struct {
 	out, err io.Writer
 	config   *viper.Viper
+	started  bool // the command line is sound and its command runs
 }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "nuwa",
-		Short:         "Derive smaller, faster Vision Transformers that serve the classes you need",
+		Use:   "nuwa",
+		Short: "Derive smaller, faster Vision Transformers that serve the classes you need",
+		Example: `  nuwa inspect vit.onnx
+  nuwa derive vit.onnx -o slim.onnx --data photos/train --classes cat,dog,ship --rate 0.4
+  nuwa compare vit.onnx slim.onnx --data photos/test`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       nuwa.Version,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return a.load(cmd)
+			if err := a.load(cmd); err != nil {
+				return err
+			}
+			a.started = true
+			return nil
 		},
+		Args: func(cmd *cobra.Command, got []string) error {
+			if len(got) > 0 {
+				return unknownCommand(cmd, got[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return &fault.Error{Kind: fault.Usage, Err: err, Remedy: "see nuwa help"}
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [command or topic]",
+		Short: "Explain a command or a topic",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = unknownCommand(root, rest[0])
+			}
+			if err != nil {
+				return err
+			}
+			c.InitDefaultHelpFlag()
+			return c.Help()
+		},
 	})
 	f := root.PersistentFlags()
-	f.Bool("json", false, "print results as JSON")
+	f.Bool("json", false, "print results as JSON, errors too")
 	f.BoolP("quiet", "q", false, "no progress and no log")
 	f.BoolP("verbose", "v", false, "log what is being done")
 	f.String("config", "", "file of flag values (YAML, TOML or JSON)")
-	f.String("onnxruntime", "", "ONNX Runtime's shared library")
+	f.String("onnxruntime", "", "ONNX Runtime's shared library, or its folder")
 	f.Int("threads", 0, "threads for ONNX Runtime; 0 means all cores")
 	f.StringSlice("provider", nil, "execution providers, best first")
 	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.eval(), a.compare(), a.bench(), a.export(), a.demo())
+	root.AddCommand(topics()...)
 	return root
 }
 
-// load gives every flag that was not set the value of NUWA_FLAG in the
-// environment or of the config file.
-func (a *app) load(cmd *cobra.Command) error {
-	v := a.config
-	v.SetEnvPrefix("NUWA")
-	v.SetEnvKeyReplacer(envNames)
-	v.AutomaticEnv()
-	if err := v.BindPFlags(cmd.Flags()); err != nil {
-		return err
+func unknownCommand(root *cobra.Command, name string) error {
+	var names []string
+	for _, c := range root.Commands() {
+		names = append(names, c.Name())
 	}
-	if file := v.GetString("config"); file != "" {
-		v.SetConfigFile(file)
-		if err := v.ReadInConfig(); err != nil {
-			return &fault.Error{Kind: fault.Usage, File: file, Err: err, Remedy: "see nuwa help for the names of flags"}
-		}
-		for _, key := range v.AllKeys() {
-			if cmd.Flags().Lookup(key) == nil {
-				return &fault.Error{Kind: fault.Usage, File: file, Got: fmt.Sprintf("the key %q", key), Want: "the name of a flag of " + cmd.Name()}
-			}
-		}
-	}
-	return nil
+	return &fault.Error{Kind: fault.Usage, Got: fmt.Sprintf("the command %q", name), Want: "a command of nuwa", Remedy: nearest(name, names)}
 }
 
 // args reports a wrong number of arguments as a fault.
 func args(n, most int, what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, got []string) error {
+	return func(cmd *cobra.Command, got []string) error {
 		if len(got) < n || len(got) > most {
-			return &fault.Error{Kind: fault.Usage, Got: fmt.Sprintf("%d arguments", len(got)), Want: what}
+			return &fault.Error{Kind: fault.Usage, Got: fmt.Sprintf("%d arguments %q", len(got), got), Want: what, Remedy: "see " + cmd.CommandPath() + " --help"}
 		}
 		return nil
 	}
@@ -133,13 +154,16 @@ func (a *app) runtime() nuwa.Runtime {
 // print shows a result: as JSON when asked, else with text.
 func (a *app) print(result any, text func(io.Writer) error) error {
 	if a.config.GetBool("json") {
-		return a.printJSON(result)
+		text = func(w io.Writer) error { return writeJSON(w, result) }
 	}
-	return text(a.out)
+	if err := text(a.out); err != nil {
+		return ioError("standard output", err)
+	}
+	return nil
 }
 
-func (a *app) printJSON(result any) error {
-	enc := json.NewEncoder(a.out)
+func writeJSON(w io.Writer, result any) error {
+	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(result)
 }

@@ -14,7 +14,9 @@ import (
 
 func (a *app) eval() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "eval model.onnx --data photos/",
+		Use: "eval model.onnx",
+		Example: `  nuwa eval vit.onnx --data photos/test --classes cat,dog,ship
+  nuwa eval slim.onnx --data photos/test --json`,
 		Short: "Measure a model's accuracy",
 		Args:  args(1, 1, "a model"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,7 +45,9 @@ func (a *app) eval() *cobra.Command {
 
 func (a *app) compare() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "compare vit.onnx slim.onnx --data photos/",
+		Use: "compare vit.onnx slim.onnx",
+		Example: `  nuwa compare vit.onnx slim.onnx --data photos/test
+  nuwa compare vit.onnx slim.onnx --batch 8 --threads 1`,
 		Short: "Hold a slim model against its base: accuracy, agreement, size, latency",
 		Args:  args(2, 2, "the base and the slim model"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,7 +81,9 @@ func (a *app) compare() *cobra.Command {
 
 func (a *app) bench() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "bench model.onnx [model.onnx ...]",
+		Use: "bench model.onnx [model.onnx ...]",
+		Example: `  nuwa bench vit.onnx slim.onnx
+  nuwa bench vit.onnx slim.onnx --batch 32 --threads 1 --runs 100`,
 		Short: "Time models in turns",
 		Long: `Bench runs the models in rounds, each once per round, so that a busy machine is
 slow for all of them at once. The figure to trust is the ratio within rounds.`,

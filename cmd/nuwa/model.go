@@ -95,7 +95,9 @@ func fixed(width int, prunable bool) string {
 
 func (a *app) export() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "export in.onnx -o out.onnx",
+		Use: "export in.onnx",
+		Example: `  nuwa export in.onnx -o out.onnx
+  nuwa export in.onnx -o out.onnx --weights external`,
 		Short: "Import a model and write it again, unchanged unless asked",
 		Args:  args(1, 1, "a model"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/schollz/progressbar/v3"
@@ -12,8 +12,6 @@ import (
 
 	"nuwa"
 )
-
-var envNames = strings.NewReplacer("-", "_")
 
 // writeBlocks prints widths before and after.
 func writeBlocks(w io.Writer, blocks []nuwa.BlockWidths) {
@@ -65,3 +63,6 @@ func (a *app) progress() (show func(stage string, done, total int), done func())
 		_ = bar.Set(n)
 	}, clear
 }
+
+// sorted returns a sorted copy.
+func sorted(names []string) []string { return slices.Sorted(slices.Values(names)) }

@@ -18,13 +18,14 @@ type Engine struct {
 	Plain     bool           // run nodes one by one as they stand, without ONNX Runtime's rewriting
 }
 
-// Open prepares m for many runs. The caller closes the session.
+// Open prepares m for many runs. The caller closes the session. Errors name no
+// file, as the graph may have changed since it was read from one.
 func (e *Engine) Open(m *graph.Model) (*ort.Session, error) {
 	data, err := exporter.Encode(m)
 	if err != nil {
 		return nil, err
 	}
-	opt := ort.Options{Name: m.Graph.Name, Threads: e.Threads, Providers: e.Providers}
+	opt := ort.Options{Threads: e.Threads, Providers: e.Providers}
 	if e.Plain {
 		opt.Optimize = ort.None
 	}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"nuwa/internal/fault"
+)
+
+// exitCodes says what each kind of error means.
+var exitCodes = []struct {
+	kind    fault.Kind
+	meaning string
+}{
+	{fault.Internal, "a defect of nuwa itself; please report it"},
+	{fault.Usage, "flags, configuration or arguments that make no sense"},
+	{fault.Model, "a file that is not a sound ONNX model"},
+	{fault.Data, "images, labels or classes that do not fit"},
+	{fault.Unsupported, "a sound model in which there is nothing to prune, or that nuwa cannot feed"},
+	{fault.Unreachable, "a rate or width that the model cannot be brought to"},
+	{fault.Runtime, "ONNX Runtime is missing or too old, or failed to run the model"},
+	{fault.Exists, "an output is there already and --force was not given"},
+	{fault.IO, "a file could not be read or written"},
+	{fault.Check, "the result did not pass its own validation; nothing was written"},
+	{fault.Interrupted, "interrupted; nothing was written"},
+}
+
+// topics are the commands that only explain something.
+func topics() []*cobra.Command {
+	var codes strings.Builder
+	fmt.Fprintln(&codes, "The exit code tells what went wrong; with --json the kind stands beside the error.")
+	fmt.Fprintln(&codes)
+	fmt.Fprintf(&codes, "  %3d  %-12s %s\n", 0, "", "success")
+	for _, c := range exitCodes {
+		fmt.Fprintf(&codes, "  %3d  %-12s %s\n", c.kind, c.kind, c.meaning)
+	}
+	fmt.Fprintln(&codes, "\nNo error leaves a file half-written.")
+	return []*cobra.Command{
+		{Use: "exit-codes", Short: "What the exit codes mean", Long: strings.TrimSpace(codes.String())},
+		{Use: "configuration", Short: "Flags from the environment and from a file", Long: `Every flag can also be set in the environment, as NUWA_ and its name in capitals
+(NUWA_DRY_RUN=1), or in a file that --config or NUWA_CONFIG names. The command
+line comes first, then the environment, then the file, then the default.
+
+The file is YAML, TOML or JSON, told apart by its ending, and may serve several
+commands: each takes the keys that are flags of its own.
+
+  # nuwa.yaml
+  data: photos/train
+  classes: [cat, dog, ship]
+  rate: 0.4
+  mean: [0.485, 0.456, 0.406]
+  std: [0.229, 0.224, 0.225]`},
+	}
+}
