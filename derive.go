@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"nuwa/exporter"
@@ -34,7 +35,7 @@ func Derive(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &derivation{o: o, eng: eng, began: time.Now()}
+	d := &derivation{o: o, eng: eng, began: time.Now(), list: passes.Pipeline}
 	defer d.close()
 	for _, stage := range []func(context.Context) error{d.open, d.findClasses, d.splitData, d.prune, d.writeProven} {
 		if err := stage(ctx); err != nil {
@@ -52,12 +53,15 @@ type derivation struct {
 
 	base    *opened
 	set     *data.Set // calibration images; nil without
-	fit     *data.Set // those that statistics come from
+	pool    *data.Set // those of the wanted classes, without test
+	fit     *data.Set // those of pool that statistics come from
 	test    *data.Set // those that judge
 	classOf []int     // class folder of set → base logit
 	wanted  []int     // base logits; nil keeps all
 	names   []string  // of the wanted logits
+	unmask  bool      // the logits of the other classes stay as they are
 
+	list   []passes.Pass
 	state  *passes.State
 	slim   string // where the slim model lies: beside its name until it is proven
 	result *Result
@@ -216,6 +220,7 @@ func (d *derivation) splitData(context.Context) error {
 			n = 512
 		}
 	}
+	d.pool = d.fit
 	d.fit = d.fit.Take(n, d.o.Seed)
 	d.o.Log.Info("calibration", "images", d.fit.Len())
 	return nil
@@ -244,14 +249,18 @@ func (d *derivation) prune(ctx context.Context) error {
 		return err
 	}
 	d.state.Labels = d.labels()
-	if d.result.Passes, err = (&passes.Manager{}).Run(ctx, d.state, passes.Pipeline); err != nil {
+	if d.state.Options.Purify, err = d.purification(ctx); err != nil {
+		return err
+	}
+	if d.result.Passes, err = (&passes.Manager{}).Run(ctx, d.state, d.list); err != nil {
 		return err
 	}
 	s := d.state
+	d.result.Purification = s.Purified
 	d.result.Notes = append(d.result.Notes, s.Notes...)
 	d.result.Declined = declined(s.ViT)
 	for i, b := range s.ViT.Blocks {
-		w := BlockWidths{QK: [2]int{s.Before[i].QK, s.Widths[i].QK}, VO: [2]int{s.Before[i].VO, s.Widths[i].VO}, Hidden: [2]int{s.Before[i].Hidden, s.Widths[i].Hidden}}
+		w := BlockWidths{QK: [2]int{s.Base[i].QK, s.Widths[i].QK}, VO: [2]int{s.Base[i].VO, s.Widths[i].VO}, Hidden: [2]int{s.Base[i].Hidden, s.Widths[i].Hidden}}
 		if b.Attention != nil {
 			w.Heads = b.Attention.Heads
 		}
@@ -368,7 +377,7 @@ func (d *derivation) write(ctx context.Context, proofs ...func(context.Context) 
 		return err
 	}
 	d.result.Rate = 1 - float64(slim.MACs)/float64(base.MACs)
-	d.result.Summary.Models = []measure.Report{{Name: d.o.Model, Size: &base}, {Name: d.o.Output, Size: &slim}}
+	d.result.Summary.Models = []measure.Report{{Name: d.base.name(), Size: &base}, {Name: slimName(d.o.Output), Size: &slim}}
 	if err := d.provenance(); err != nil || d.o.DryRun {
 		return err
 	}
@@ -390,6 +399,16 @@ func (d *derivation) write(ctx context.Context, proofs ...func(context.Context) 
 	return nil
 }
 
+// name is what tables call the file.
+func (f *opened) name() string { return filepath.Base(f.path) }
+
+func slimName(output string) string {
+	if output == "" {
+		return "slim (planned)"
+	}
+	return filepath.Base(output)
+}
+
 // provenance records in the metadata what the model is and how to feed it.
 func (d *derivation) provenance() error {
 	digest, err := fileDigest(d.o.Model)
@@ -409,7 +428,7 @@ func (d *derivation) provenance() error {
 		{metaWidths, d.state.Widths, false},
 		{metaClasses, d.result.Classes, len(d.result.Classes) == 0 || d.o.Logits == "full"},
 		{metaClasses, d.names, len(d.names) == 0 || d.o.Logits != "full"},
-		{metaWanted, d.wanted, d.wanted == nil || d.o.Logits != "full"},
+		{metaWanted, d.wanted, d.wanted == nil || d.o.Logits != "full" || d.unmask},
 	} {
 		if e.skip {
 			continue

@@ -51,7 +51,7 @@ func (a *app) demo() *cobra.Command {
 				return err
 			}
 			return a.print(res, func(w io.Writer) error {
-				fmt.Fprintln(w, "A ViT that tells 12 kinds of vehicles apart, slimmed for the few that a device looks for.")
+				fmt.Fprintf(w, "A ViT that tells %d kinds of things apart, slimmed for the few that a device looks for.\n", len(testmodels.Labels()))
 				fmt.Fprintln(w)
 				return writeResult(w, res)
 			})
