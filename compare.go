@@ -45,7 +45,7 @@ func Compare(ctx context.Context, o CompareOptions) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := &Summary{Models: []measure.Report{{Name: base.name()}, {Name: slim.name()}}}
+	sum := &Summary{Models: []measure.Report{{Name: base.label()}, {Name: slim.label()}}}
 	for i, f := range []*opened{base, slim} {
 		size, err := measure.SizeOf(ctx, eng, f.model, f.path)
 		if err != nil {

@@ -42,7 +42,7 @@ func Derive(ctx context.Context, o Options) (*Result, error) {
 			return nil, inFile(o.Model, err)
 		}
 	}
-	return d.result, nil
+	return d.result, d.dropCheckpoint()
 }
 
 // derivation is one run of Derive.
@@ -377,7 +377,7 @@ func (d *derivation) write(ctx context.Context, proofs ...func(context.Context) 
 		return err
 	}
 	d.result.Rate = 1 - float64(slim.MACs)/float64(base.MACs)
-	d.result.Summary.Models = []measure.Report{{Name: d.base.name(), Size: &base}, {Name: slimName(d.o.Output), Size: &slim}}
+	d.result.Summary.Models = []measure.Report{{Name: d.base.label(), Size: &base}, {Name: slimName(d.o.Output), Size: &slim}}
 	if err := d.provenance(); err != nil || d.o.DryRun {
 		return err
 	}
@@ -399,8 +399,13 @@ func (d *derivation) write(ctx context.Context, proofs ...func(context.Context) 
 	return nil
 }
 
-// name is what tables call the file.
-func (f *opened) name() string { return filepath.Base(f.path) }
+// label is what tables call the file.
+func (f *opened) label() string {
+	if f.name != "" {
+		return f.name
+	}
+	return filepath.Base(f.path)
+}
 
 func slimName(output string) string {
 	if output == "" {

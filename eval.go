@@ -61,7 +61,7 @@ type judge struct {
 
 // judge loads f and matches the folders of set to its logits.
 func (f *opened) judge(ctx context.Context, eng *engine.Engine, set *data.Set, classes []string) (*judge, error) {
-	m, err := measure.Open(measure.Source{Name: f.name(), Path: f.path}, eng)
+	m, err := measure.Open(measure.Source{Name: f.label(), Path: f.path}, eng)
 	if err != nil {
 		return nil, err
 	}
