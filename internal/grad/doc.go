@@ -1,0 +1,32 @@
+// Package grad differentiates graphs: from a model, a scalar loss and some of
+// its values it makes a model that also returns the gradients of the loss with
+// respect to those values. The gradient is a graph like any other, of standard
+// operators in the model's own opset, so it can be printed, checked, saved and
+// run on any provider of ONNX Runtime.
+//
+//	m = m.Clone()
+//	mask, err := grad.AddMask(m, shapes, second, 0, grad.MaskOptions{Axis: 1})
+//	loss, err := grad.AddLoss(m, shapes, logits, grad.LossOptions{})
+//	shapes, err = eng.Shapes(ctx, m)
+//	back, names, err := grad.Backward(m, loss.Value, []string{mask}, shapes, grad.Options{})
+//	out, err := eng.Run(ctx, back, feeds)
+//	g := out[names[mask]]
+//
+// It owns one table, from operator to vector-Jacobian rule (rules.go). A rule
+// is a small function that is given the gradient of the loss with respect to a
+// node's result and emits the gradient with respect to one operand. Operators
+// whose results are not floating-point numbers (comparisons, shapes, indices)
+// carry no gradient; an operator with no rule on the way from a value to the
+// loss is an error that names it.
+//
+// Only the way between the given values and the loss is differentiated. The
+// weights are read by the new nodes where they are; none is copied. Constants
+// that multiply a gradient are carried along and applied once, where gradients
+// meet. By default activations are computed again, segment by segment, when
+// the gradient comes to them, so that memory holds one segment and the values
+// between segments (recompute.go).
+//
+// The model should have been cleaned first: axes, slices and shapes that rules
+// must know are read from constants. The package may import graph,
+// internal/engine (for shapes) and internal/fault.
+package grad
