@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"nuwa/exporter"
@@ -116,11 +117,7 @@ func (d *derivation) findClasses(ctx context.Context) error {
 	}
 	logits, err := m.Logits(ctx, noise)
 	if err != nil {
-		if wantsAll(d.o.Classes) { // a model without a classifier can be slimmed all the same
-			d.result.Notes = append(d.result.Notes, "no logits were found, so no accuracy is measured: "+err.Error())
-			return nil
-		}
-		return err
+		return d.withoutClasses(ctx, err)
 	}
 	var folders []string
 	for _, s := range []*data.Set{d.set, d.test} {
@@ -131,7 +128,7 @@ func (d *derivation) findClasses(ctx context.Context) error {
 	}
 	if d.set != nil && d.set.Classes != nil {
 		if d.classOf, err = d.base.match(d.set.Classes, logits); err != nil {
-			return err
+			return d.withoutClasses(ctx, inFile(d.o.Data, err))
 		}
 	}
 	if d.wanted, err = d.base.resolve(d.o.Classes, folders, logits); err != nil {
@@ -144,7 +141,45 @@ func (d *derivation) findClasses(ctx context.Context) error {
 	for _, c := range d.kept(logits) {
 		d.result.Classes = append(d.result.Classes, d.names[c])
 	}
+	if d.test != nil && d.test.Classes != nil {
+		_, err = d.logitsOf(d.test.Classes)
+	}
+	return err
+}
+
+// withoutClasses is what is left when the outputs cannot be matched to classes
+// for the given reason. A model that has no classifier can be slimmed all the
+// same; for any other, the reason is an error.
+func (d *derivation) withoutClasses(ctx context.Context, reason error) error {
+	if !wantsAll(d.o.Classes) || fault.KindOf(reason) != fault.Unsupported && fault.KindOf(reason) != fault.Data {
+		return reason
+	}
+	s := &passes.State{Model: d.base.model.Clone(), Engine: d.eng}
+	if _, err := (&passes.Manager{SkipProof: true}).Run(ctx, s, passes.Cleaning); err != nil {
+		return err
+	}
+	if len(s.ViT.Classifiers) > 0 {
+		return reason
+	}
+	d.result.Notes = append(d.result.Notes, "the model has no classifier, so no accuracy is measured")
 	return nil
+}
+
+// logitsOf gives every class folder the logit of the base that stands for it.
+func (d *derivation) logitsOf(folders []string) ([]int, error) {
+	out := make([]int, len(folders))
+	for i, c := range folders {
+		k := -1
+		if d.classOf != nil {
+			k = slices.Index(d.set.Classes, c)
+		}
+		if k < 0 {
+			out, err := d.base.match(folders, len(d.names))
+			return out, inFile(d.o.Test, err)
+		}
+		out[i] = d.classOf[k]
+	}
+	return out, nil
 }
 
 func isIdentity(xs []int) bool {
@@ -466,7 +501,7 @@ func (d *derivation) judge(ctx context.Context) error {
 		return nil
 	}
 	images := measure.FromSet(d.test, d.base.pre)
-	classOf, err := d.base.match(d.test.Classes, len(d.names))
+	classOf, err := d.logitsOf(d.test.Classes)
 	if err != nil {
 		return err
 	}
