@@ -32,6 +32,12 @@ func (e *Engine) Open(m *graph.Model) (*ort.Session, error) {
 	return ort.NewSession(data, opt)
 }
 
+// Ready reports whether ONNX Runtime can be used at all; the error says why not.
+func (e *Engine) Ready() error {
+	_, err := ort.Load("")
+	return err
+}
+
 // Run runs m once and returns all its outputs by name.
 func (e *Engine) Run(ctx context.Context, m *graph.Model, inputs map[string]*graph.Tensor) (map[string]*graph.Tensor, error) {
 	s, err := e.Open(m)

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"unsafe"
 
 	"nuwa/graph"
 	"nuwa/internal/fault"
@@ -117,8 +119,7 @@ type probe struct {
 func newProbe(m *graph.Model, types map[string]graph.DType) *probe {
 	p := &probe{model: m.Clone(), opset: m.Opset(""), types: types, shape: map[string]string{}, elems: map[string]string{}}
 	g := p.model.Graph
-	g.ClearOutputs()
-	g.Infos = nil
+	dropOutputs(g)
 	p.values = append(p.values, g.Inputs()...)
 	for _, n := range g.Nodes() {
 		for _, v := range n.Outputs() {
@@ -324,6 +325,17 @@ func lift(g *graph.Graph) (map[string]*graph.Tensor, error) {
 	return weights, nil
 }
 
+// aligned returns t with its elements at an address that ONNX Runtime can read
+// from, copying them once instead of at every run.
+func aligned(t *graph.Tensor) *graph.Tensor {
+	if uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%8 == 0 {
+		return t
+	}
+	c := t.Clone()
+	c.Data = bytes.Clone(t.Data)
+	return c
+}
+
 // liftable reports whether only ONNX's own operators read v. Kernels of other
 // domains rely on weights being known when the model is loaded, and do not
 // always check.
@@ -342,7 +354,8 @@ func (s *light) run(ctx context.Context, feeds map[string]*graph.Tensor) (map[st
 		all[name] = t
 	}
 	for name, t := range s.weights {
-		all[name] = t
+		s.weights[name] = aligned(t)
+		all[name] = s.weights[name]
 	}
 	return s.session.Run(ctx, all, nil)
 }

@@ -79,7 +79,7 @@ func (e *Engine) Shapes(ctx context.Context, m *graph.Model) (*Shapes, error) {
 func (e *Engine) elemTypes(m *graph.Model) (map[string]graph.DType, error) {
 	types := map[string]graph.DType{}
 	c := m.Clone()
-	c.Graph.ClearOutputs()
+	declared := dropOutputs(c.Graph)
 	c.Graph.Infos = nil
 	for _, v := range c.Graph.Inputs() {
 		if v.Type != nil && v.Type.Kind == graph.TensorKind {
@@ -89,7 +89,7 @@ func (e *Engine) elemTypes(m *graph.Model) (map[string]graph.DType, error) {
 	for _, n := range c.Graph.Nodes() {
 		for _, v := range n.Outputs() {
 			if v != nil {
-				v.Type = nil
+				v.Type = declared[v]
 				c.Graph.AddOutput(v)
 			}
 		}
@@ -106,6 +106,24 @@ func (e *Engine) elemTypes(m *graph.Model) (map[string]graph.DType, error) {
 		types[info.Name] = info.Type
 	}
 	return types, nil
+}
+
+// dropOutputs makes g return nothing and forget the shapes that it declares. It
+// returns the element types of the former outputs, which stay declared: for the
+// result of a function, ONNX Runtime may know them from there only.
+func dropOutputs(g *graph.Graph) map[*graph.Value]*graph.Type {
+	declared := map[*graph.Value]*graph.Type{}
+	infos := []*graph.Value{}
+	for _, v := range g.Outputs() {
+		if v.Type != nil && v.Type.Kind == graph.TensorKind && v.Producer() != nil && declared[v] == nil {
+			v.Type = &graph.Type{Elem: v.Type.Elem}
+			declared[v] = v.Type
+			infos = append(infos, v)
+		}
+	}
+	g.ClearOutputs()
+	g.Infos = infos
+	return declared
 }
 
 // CheckFinite reports the first tensor among outs that holds a NaN or an

@@ -180,6 +180,9 @@ type result struct {
 // Runtime refuses, halves are tried, so that one node that it has no kernel
 // for does not spoil the rest.
 func compute(ctx context.Context, eng *engine.Engine, m *graph.Model, set nodeSet, values []*graph.Value) ([]result, error) {
+	if err := eng.Ready(); err != nil {
+		return nil, err
+	}
 	alone, names, err := extract(m, set, values)
 	if err != nil {
 		return nil, err

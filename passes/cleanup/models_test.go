@@ -154,6 +154,7 @@ func TestCleanModels(t *testing.T) {
 	}
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
 			ctx := context.Background()
 			m := load(t, path)
 			before, err := outputs(ctx, m)
@@ -231,7 +232,7 @@ func TestCleanWild(t *testing.T) {
 	}) {
 		t.Logf("%4d %s, such as %s", count[why], why, skipped[why][0])
 	}
-	if count["equal"] < 100 {
+	if count["equal"] < 140 {
 		t.Errorf("only %d files were compared", count["equal"])
 	}
 }
@@ -260,21 +261,32 @@ func cleanWild(t *testing.T, f *zip.File) string {
 			return "crashes ONNX Runtime, which reads the missing bias of an Attention"
 		}
 	}
+	total := int64(0)
+	for _, v := range engine.Feeds(m) {
+		if dims, ok := v.Type.Dims(); ok {
+			total += graph.Elements(slices.DeleteFunc(dims, func(d int64) bool { return d < 0 }))
+		}
+	}
+	if total > 1<<22 {
+		return "takes more than four million numbers"
+	}
 	if note, err := cleanup.Settle(ctx, eng, m, [2]int{}); err != nil {
 		return "image of no size that it runs at"
 	} else if note != "" {
 		t.Log(f.Name, note)
 	}
 	before, err := outputs(ctx, m)
-	if err != nil {
-		text := err.Error()
-		switch {
-		case strings.Contains(text, "the open dimension"):
-			return "an input has an open dimension"
-		case strings.Contains(text, "known rank"):
-			return "an input has no known rank"
+	for _, size := range []int64{8, 1} {
+		if err != nil {
+			m, _ = importer.Decode(f.Name, data, "")
+			closeDims(m, size)
+			before, err = outputs(ctx, m)
 		}
-		return "ONNX Runtime does not run it"
+	}
+	if err != nil && strings.Contains(err.Error(), "known rank") {
+		return "an input has no known rank"
+	} else if err != nil {
+		return "ONNX Runtime does not run it with the inputs made up here"
 	}
 	log, err := cleanAll(ctx, m)
 	if err != nil {
@@ -283,11 +295,28 @@ func cleanWild(t *testing.T, f *zip.File) string {
 	}
 	after, err := outputs(ctx, m)
 	if err == nil {
-		err = differ(before, after, 1e-6)
+		tol := 1e-6
+		if strings.Contains(m.String(), "f16[") {
+			tol = 5e-3 // one rounding of half precision
+		}
+		err = differ(before, after, tol)
 	}
 	if err != nil {
 		t.Errorf("%s: %v\n%s", f.Name, err, strings.Join(log, "\n"))
 		return "failed"
 	}
 	return "equal"
+}
+
+// closeDims fixes the dimensions that inputs leave open, but for the batch.
+func closeDims(m *graph.Model, size int64) {
+	for _, v := range engine.Feeds(m) {
+		if dims, ok := v.Type.Dims(); ok {
+			for i, d := range dims {
+				if d < 0 && i > 0 {
+					v.Type.Shape.Dims[i] = graph.Fixed(size)
+				}
+			}
+		}
+	}
 }
