@@ -10,6 +10,7 @@ import (
 	"nuwa/internal/data"
 	"nuwa/internal/fault"
 	"nuwa/internal/ort"
+	"nuwa/passes/purify"
 )
 
 // Options say what Derive shall make. Model, and Output unless DryRun, are
@@ -28,17 +29,18 @@ type Options struct {
 	Align  int     // widths are multiples of this; 0 means 8
 
 	Recipe      string // "paper" or "best"; "" means "best"
-	Purify      string // "none"
+	Purify      string // "none", "ste", "first" or "second"; "" means "ste" for recipe paper where there are labelled images, else "none"
 	Logits      string // "sliced" (only wanted logits) or "full" (others masked); "" means "sliced"
 	Calibration string // "images" or "synthetic"; "" means "images"
 	Images      int    // calibration images; 0 means the recipe's own number
 
-	Preprocess Preprocess // overrides of how images become inputs
-	Runtime    Runtime
-	Seed       uint64
-	Force      bool // replace an existing output
-	DryRun     bool // plan only: nothing is written
-	SkipBench  bool // measure no latency
+	Purification Purification
+	Preprocess   Preprocess // overrides of how images become inputs
+	Runtime      Runtime
+	Seed         uint64
+	Force        bool // replace an existing output
+	DryRun       bool // plan only: nothing is written
+	SkipBench    bool // measure no latency
 
 	Log      *slog.Logger                        // nil discards
 	Progress func(stage string, done, total int) // nil for none; total 0 when it is not known
@@ -105,7 +107,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	for _, err := range []error{
 		choose("recipe", &o.Recipe, "best", "paper"),
-		choose("purify", &o.Purify, "none"),
+		choose("purify", &o.Purify, "", "none", purify.STE, purify.First, purify.Second),
 		choose("logits", &o.Logits, "sliced", "full"),
 		choose("calibration", &o.Calibration, "images", "synthetic"),
 	} {
@@ -133,7 +135,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, bad("rate", fmt.Sprint(o.Rate), "at least 0 and below 1: the part of the multiply-accumulates to remove")
 	case o.Rate > 0 && !o.Widths.IsZero():
 		return o, bad("rate", "a rate and explicit widths", "one of them")
-	case o.Rate == 0 && o.Widths.IsZero() && wantsAll(o.Classes):
+	case o.Rate == 0 && o.Widths.IsZero() && wantsAll(o.Classes) && (o.Purify == "" || o.Purify == "none"):
 		return o, &fault.Error{Kind: fault.Usage, Got: "nothing to do", Want: "a rate, widths or classes", Remedy: "give --rate, --qk/--vo/--hidden or --classes"}
 	case o.Widths.Part < 0 || o.Widths.Part > 1 || o.Widths.QK < 0 || o.Widths.VO < 0 || o.Widths.Hidden < 0:
 		return o, bad("widths", fmt.Sprintf("%+v", o.Widths), "widths of at least 1, a part from 0% to 100%")

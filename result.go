@@ -3,6 +3,7 @@ package nuwa
 import (
 	"nuwa/internal/measure"
 	"nuwa/passes"
+	"nuwa/passes/purify"
 )
 
 // Result is what Derive made and how it compares with the base.
@@ -20,12 +21,16 @@ type Result struct {
 	Summary measure.Summary `json:"summary"`
 	Judged  string          `json:"judged_on,omitempty"` // what the accuracies were measured on
 
-	Blocks   []BlockWidths   `json:"blocks"`
-	Passes   []passes.Report `json:"passes"`
-	Declined []Declined      `json:"declined,omitempty"`
-	Notes    []string        `json:"notes,omitempty"` // numerical doubt and choices worth knowing
-	Seconds  float64         `json:"seconds"`         // to derive, without judging
+	Blocks       []BlockWidths   `json:"blocks"`
+	Purification *PurifyResult   `json:"purification,omitempty"` // nil without purification
+	Passes       []passes.Report `json:"passes"`
+	Declined     []Declined      `json:"declined,omitempty"`
+	Notes        []string        `json:"notes,omitempty"` // numerical doubt and choices worth knowing
+	Seconds      float64         `json:"seconds"`         // to derive, without judging
 }
+
+// PurifyResult says which hidden neurons hurt and what removing them did.
+type PurifyResult = purify.Result
 
 // BlockWidths are the widths of one block before and after. A part the block
 // does not have is zero.

@@ -86,16 +86,20 @@ func runStructure(ctx context.Context, s *State) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.ViT, s.BaseMACs, s.Before = vit, float64(c.MACs), nil
-	for _, b := range vit.Blocks {
-		var w Width
+	s.ViT, s.BaseMACs, s.Base, s.Before = vit, float64(c.MACs), widths(vit), widths(vit)
+	return counted(len(vit.Blocks), "blocks"), nil
+}
+
+// widths returns the widths of vit's blocks.
+func widths(vit *structure.ViT) []Width {
+	ws := make([]Width, len(vit.Blocks))
+	for i, b := range vit.Blocks {
 		if b.Attention != nil {
-			w.QK, w.VO = b.Attention.QKDim, b.Attention.VODim
+			ws[i].QK, ws[i].VO = b.Attention.QKDim, b.Attention.VODim
 		}
 		if b.MLP != nil {
-			w.Hidden = b.MLP.Hidden
+			ws[i].Hidden = b.MLP.Hidden
 		}
-		s.Before = append(s.Before, w)
 	}
-	return counted(len(vit.Blocks), "blocks"), nil
+	return ws
 }

@@ -11,6 +11,7 @@ import (
 	"nuwa/internal/linalg"
 	"nuwa/passes/attention"
 	"nuwa/passes/calibrate"
+	"nuwa/passes/purify"
 	"nuwa/passes/structure"
 )
 
@@ -46,7 +47,9 @@ type State struct {
 	Labels  []int           // the class of every sample that Feeds gives, as a logit of the slim model, −1 for none; nil without labels
 
 	ViT      *structure.ViT        // found by the structure pass
-	Before   []Width               // widths of ViT's blocks as found
+	Base     []Width               // widths of the base's blocks
+	Before   []Width               // widths of ViT's blocks as found, narrower than Base where neurons were purified away
+	Purified *purify.Result        // what purification found; nil without
 	Widths   []Width               // widths wanted, planned by the plan pass, settled by the mlp pass
 	Spectra  []*attention.Spectrum // one per ViT.Attentions
 	Evidence []attention.Evidence  // one per ViT.Attentions; for recipe best
@@ -66,8 +69,9 @@ type Options struct {
 	Fixed   *Width  // explicit widths instead of a rate; zero leaves a part alone
 	Part    float64 // explicit hidden widths as a part of each block's
 	Align   int
-	Classes []int // wanted logits; nil keeps all
-	Mask    bool  // mask the other logits instead of removing them
+	Classes []int           // wanted logits; nil keeps all
+	Mask    bool            // mask the other logits instead of removing them
+	Purify  *purify.Options // nil for no purification
 }
 
 // Width is the widths of a block: of q/k and v/o per head, and of the hidden

@@ -24,17 +24,26 @@ var Cleaning = []Pass{
 		{"identities", "a bypass in the way hides what reads a value"}}},
 }
 
+// Anchoring are the passes that only remove what hurts the wanted classes.
+var Anchoring = append(Cleaning[:len(Cleaning):len(Cleaning)], []Pass{
+	{Name: "purify", Doc: "remove hidden neurons that hurt the wanted classes", Effect: Approximate, Run: runPurify, After: []Order{
+		{"structure", "hidden layers must be known"}}},
+}...)
+
 // Pipeline is everything that derives a slim model, in order.
-var Pipeline = append(Cleaning[:len(Cleaning):len(Cleaning)], []Pass{
+var Pipeline = append(Anchoring[:len(Anchoring):len(Anchoring)], []Pass{
 	{Name: "focus", Doc: "keep the wanted classes", Effect: Approximate, Signature: true, Run: runFocus, After: []Order{
-		{"structure", "the classifier must be known"}}},
+		{"structure", "the classifier must be known"},
+		{"purify", "a loss over all classes needs all logits"}}},
 	{Name: "sense", Doc: "gather how activations are distributed and how much the loss feels errors", Effect: Reads, Run: runSense, After: []Order{
 		{"structure", "heads and hidden layers must be known"},
 		{"focus", "what counts is the loss over the wanted classes"}}},
 	{Name: "decompose", Doc: "decompose the products of every head", Effect: Reads, Run: runDecompose, After: []Order{
 		{"structure", "heads must be known"},
+		{"purify", "the structure is found anew when neurons went"},
 		{"sense", "recipe best truncates on the data"}}},
 	{Name: "plan", Doc: "choose the widths", Effect: Reads, Run: runPlan, After: []Order{
+		{"purify", "neurons that hurt go first; the widths make up for what is missing"},
 		{"decompose", "attention widths follow from singular values"},
 		{"focus", "a narrower classifier counts towards the rate"}}},
 	{Name: "attention", Doc: "shrink q/k and v/o by truncated SVD", Effect: Approximate, Run: runAttention, After: []Order{

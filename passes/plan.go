@@ -91,20 +91,21 @@ func (s *State) planFixed() (string, error) {
 		for _, part := range []struct {
 			name   string
 			width  *int
+			base   int
 			want   int
 			absent bool
 		}{
-			{"q/k", &w.QK, f.QK, b.Attention == nil || b.Attention.QKReason != ""},
-			{"v/o", &w.VO, f.VO, b.Attention == nil || b.Attention.VOReason != ""},
-			{"hidden", &w.Hidden, s.hidden(w.Hidden), b.MLP == nil || b.MLP.Reason != ""},
+			{"q/k", &w.QK, s.Base[i].QK, f.QK, b.Attention == nil || b.Attention.QKReason != ""},
+			{"v/o", &w.VO, s.Base[i].VO, f.VO, b.Attention == nil || b.Attention.VOReason != ""},
+			{"hidden", &w.Hidden, s.Base[i].Hidden, s.hidden(s.Base[i].Hidden), b.MLP == nil || b.MLP.Reason != ""},
 		} {
 			switch {
 			case part.want == 0 || part.absent:
-			case part.want > *part.width:
+			case part.want > part.base:
 				return "", &fault.Error{Kind: fault.Unreachable, Where: fmt.Sprintf("block %d, %s", i, part.name),
-					Got: fmt.Sprintf("width %d", part.want), Want: fmt.Sprintf("1 to %d, what the base has", *part.width)}
+					Got: fmt.Sprintf("width %d", part.want), Want: fmt.Sprintf("1 to %d, what the base has", part.base)}
 			default:
-				*part.width = part.want
+				*part.width = min(part.want, *part.width)
 			}
 		}
 	}

@@ -62,7 +62,8 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.String("hidden", "", "hidden neurons per block, as N or N%, instead of a rate")
 	f.Int("align", 8, "widths are multiples of this")
 	f.String("recipe", "best", "paper or best")
-	f.String("purify", "none", "how to purify: none")
+	f.String("purify", "", "remove neurons that hurt first, by ste, first or second, or none; by default ste for recipe paper, none for best")
+	purifyFlags(f)
 	f.String("logits", "sliced", "sliced: only the wanted logits; full: the others masked")
 	f.String("calibration", "images", "images, or synthetic: standard-normal inputs, for models without images")
 	f.Int("images", 0, "calibration images; 0 means the recipe's number")
@@ -136,7 +137,7 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 		Rate: v.GetFloat64("rate"), Widths: nuwa.Widths{QK: v.GetInt("qk"), VO: v.GetInt("vo")}, Align: v.GetInt("align"),
 		Recipe: v.GetString("recipe"), Purify: v.GetString("purify"), Logits: v.GetString("logits"),
 		Calibration: v.GetString("calibration"), Images: v.GetInt("images"),
-		Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
+		Purification: a.purification(), Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
 		DryRun: v.GetBool("dry-run"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),
 	}
 	for _, flag := range []string{"qk", "vo", "align"} {
@@ -192,6 +193,12 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 	}
 	fmt.Fprintln(w)
 	writeBlocks(w, r.Blocks)
+	if r.Purification != nil {
+		fmt.Fprintln(w)
+		if err := writePurification(w, r.Purification); err != nil {
+			return err
+		}
+	}
 	for _, d := range r.Declined {
 		fmt.Fprintf(w, "left alone: %s %s: %s\n", d.Where, d.What, d.Reason)
 	}
