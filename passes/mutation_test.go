@@ -1,0 +1,315 @@
+package passes_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+
+	"nuwa/graph"
+	"nuwa/internal/engine"
+	"nuwa/passes/attention"
+	"nuwa/passes/focus"
+	"nuwa/passes/passtest"
+	"nuwa/passes/structure"
+	"nuwa/testmodels"
+)
+
+// Models in which one assumption was broken at random: whatever is still said
+// to be prunable, pruned, equals the same mutant with masks.
+func TestMutantsAreDeclinedOrPrunedRight(t *testing.T) {
+	want := 150
+	if s := os.Getenv("NUWA_MUTANTS"); s != "" {
+		var err error
+		if want, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stocks := mutantStocks(t)
+	rng := rand.New(rand.NewPCG(5, 17))
+	var tally tally
+	for draws := 0; tally.valid < want; draws++ {
+		if draws > 20*want {
+			t.Fatalf("only %d of %d draws gave a model that runs", tally.valid, draws)
+		}
+		s := stocks[draws%len(stocks)]
+		seed := rng.Uint64()
+		x, kind := s.mutate(rand.New(rand.NewPCG(seed, 1)))
+		if x == nil {
+			continue
+		}
+		if err := tryMutant(t, x, rand.New(rand.NewPCG(seed, 2)), kind, &tally); err != nil {
+			t.Errorf("%s, %s: %v", s.name, x.did, err)
+		}
+	}
+	t.Log(tally.String())
+	switch {
+	case tally.pruned < want:
+		t.Errorf("only %d sites were pruned", tally.pruned)
+	case tally.declined < want/10:
+		t.Errorf("only %d sites were declined", tally.declined)
+	case tally.told < tally.valid/2:
+		t.Errorf("only in %d of %d mutants did masking move the outputs", tally.told, tally.valid)
+	}
+}
+
+// mutantStocks cleans one model of each kind.
+func mutantStocks(t *testing.T) []*stock {
+	cases, err := testmodels.Tiny()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stocks []*stock
+	for _, c := range cases {
+		switch c.File {
+		case "packed_17_dynamic.onnx", "chunk_11_dynamic.onnx", "interleaved_14_static.onnx", "separate_14_dynamic.onnx",
+			"torchvision_14_dynamic.onnx", "mean_17_static.onnx", "attention_packed_query.onnx", "attention_mha_sequence.onnx",
+			"attention_conv.onnx", "attention_interleaved4.onnx", "attention_innermost.onnx", "attention_temperature.onnx",
+			"attention_talking_heads.onnx", "attention_relative_bias.onnx", "mlp_swiglu.onnx", "mlp_swiglu_chunk.onnx",
+			"mlp_conv.onnx", "mlp_gelu_tanh.onnx", "odd_head_packed.onnx", "qk_not_vo.onnx", "qk_not_vo_packed.onnx",
+			"window.onnx", "layer_scale.onnx", "parallel.onnx", "two_heads.onnx", "softmax_head.onnx":
+			stocks = append(stocks, newStock(t, c))
+		}
+	}
+	return stocks
+}
+
+// tally counts what became of the mutants.
+type tally struct {
+	valid, told                         int
+	qk, vo, hidden, classifiers, pruned int
+	declined                            int
+	kinds                               map[string]int
+}
+
+func (c *tally) String() string {
+	return fmt.Sprintf("%d mutants (%v); pruned %d q/k, %d v/o, %d hidden layers, %d classifiers; declined %d sites; masking moved the outputs of %d",
+		c.valid, c.kinds, c.qk, c.vo, c.hidden, c.classifiers, c.declined, c.told)
+}
+
+// tryMutant prunes whatever is found in x and compares. A mutant that does not
+// run is not counted.
+func tryMutant(t *testing.T, x *mutant, rng *rand.Rand, kind string, c *tally) error {
+	m := x.m
+	m.Graph.Infos = nil
+	for _, v := range m.Graph.Outputs() {
+		v.Type = nil
+	}
+	engine.Trim(m.Graph)
+	if m.Graph.Sort() != nil || m.Check() != nil {
+		return nil
+	}
+	want, err := runAll(t, m)
+	if err != nil || !finite(want) {
+		return nil
+	}
+	c.valid++
+	if c.kinds == nil {
+		c.kinds = map[string]int{}
+	}
+	c.kinds[kind]++
+	vit, err := structure.Find(t.Context(), passtest.Engine, m)
+	if err != nil {
+		return fmt.Errorf("find: %w", err)
+	}
+	specs, err := attention.Decompose(vit.Attentions)
+	if err != nil {
+		return fmt.Errorf("decompose: %w", err)
+	}
+	original := want
+	ref := newReference(t, m)
+	cut, err := pruneAtRandom(t, m, vit, specs, ref, rng, c)
+	if err != nil {
+		return err
+	}
+	engine.Trim(m.Graph)
+	if err := m.Graph.Sort(); err != nil {
+		return err
+	}
+	if err := m.Check(); err != nil {
+		return err
+	}
+	if want, err = runAll(t, ref.model); err != nil {
+		return fmt.Errorf("the reference does not run: %w", err)
+	}
+	got, err := runAll(t, m)
+	if err != nil {
+		return fmt.Errorf("the pruned model does not run: %w", err)
+	}
+	moved := false
+	for i := range want {
+		moved = moved || passtest.Distance(original[i], want[i]) > 1e-3
+		w, g := cut(want[i], got[i])
+		if d := passtest.Distance(w, g); !(d <= 2*equal) {
+			return fmt.Errorf("outputs differ by %.3g", d)
+		}
+	}
+	if moved {
+		c.told++
+	}
+	return nil
+}
+
+// pruneAtRandom prunes every site of m and masks the same in ref. The function
+// that it returns makes the outputs of the two comparable.
+func pruneAtRandom(t *testing.T, m *graph.Model, vit *structure.ViT, specs []*attention.Spectrum, ref *reference, rng *rand.Rand, c *tally) (func(want, got passtest.Outputs) (passtest.Outputs, passtest.Outputs), error) {
+	cut := func(want, got passtest.Outputs) (passtest.Outputs, passtest.Outputs) { return want, got }
+	if ks := vit.Classifiers; len(ks) > 0 && !slices.ContainsFunc(ks, func(k *structure.Classifier) bool { return k.Softmax || k.Classes != ks[0].Classes }) {
+		classes := rng.Perm(ks[0].Classes)[:1+rng.IntN(ks[0].Classes-1)]
+		names := map[string]bool{}
+		for _, k := range ks {
+			names[k.Output.Name()] = true
+			c.classifiers++
+		}
+		var err error
+		masked := rng.IntN(2) == 0
+		if masked {
+			err = focus.Mask(m, ks, classes)
+		} else {
+			err = focus.Slice(m, ks, classes)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("focus: %w", err)
+		}
+		for _, v := range m.Graph.Outputs() {
+			v.Type = nil
+		}
+		cut = func(want, got passtest.Outputs) (passtest.Outputs, passtest.Outputs) {
+			want, got = clone(want), clone(got)
+			for name := range names {
+				if want[name] = takeLast(want[name], classes); masked {
+					got[name] = takeWinners(got[name], classes)
+				}
+			}
+			return want, got
+		}
+	}
+	for _, s := range specs {
+		a := s.Site
+		for _, reason := range []string{a.QKReason, a.VOReason} {
+			if reason != "" {
+				c.declined++
+			}
+		}
+		if s.QK == nil && s.VO == nil {
+			continue
+		}
+		if s.QK != nil {
+			c.qk++
+			c.pruned++
+		}
+		if s.VO != nil {
+			c.vo++
+			c.pruned++
+		}
+		if rng.IntN(3) == 0 { // at full rank the mutant itself is the reference
+			if err := rebuildAttention(m, s); err != nil {
+				return nil, fmt.Errorf("%s: %w", a.Softmax, err)
+			}
+			continue
+		}
+		qk, vo := draw(rng, s.QK != nil, a.QKDim), draw(rng, s.VO != nil, a.VODim)
+		ref.lowRank(s, qk, vo)
+		if err := s.Prune(m, qk, vo); err != nil {
+			return nil, fmt.Errorf("%s: %w", a.Softmax, err)
+		}
+	}
+	for _, p := range vit.MLPs {
+		if p.Reason != "" {
+			c.declined++
+			continue
+		}
+		c.hidden++
+		c.pruned++
+		keep := some(rng, p.Hidden)
+		ref.maskHidden(p, keep)
+		w2, b2 := columns(t, p, keep)
+		if err := p.Rebuild(m, keep, w2, b2); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Second.Node, err)
+		}
+	}
+	c.declined += len(vit.Declined)
+	return cut, nil
+}
+
+// runAll runs m at its batch sizes in one session.
+func runAll(t *testing.T, m *graph.Model) ([]passtest.Outputs, error) {
+	s, err := passtest.Engine.Open(m)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	var all []passtest.Outputs
+	for _, b := range passtest.Batches(m) {
+		feeds, err := engine.Inputs(m, b, 7)
+		if err != nil {
+			return nil, err
+		}
+		out, err := s.Run(t.Context(), feeds, nil)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, out)
+	}
+	return all, nil
+}
+
+func finite(all []passtest.Outputs) bool {
+	for _, outs := range all {
+		if passtest.Distance(outs, outs) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func clone(o passtest.Outputs) passtest.Outputs {
+	c := passtest.Outputs{}
+	for k, v := range o {
+		c[k] = v
+	}
+	return c
+}
+
+// takeLast keeps the given places of t's last axis.
+func takeLast(t *graph.Tensor, at []int) *graph.Tensor {
+	xs, err := t.Floats()
+	if err != nil {
+		return nil
+	}
+	n := int(t.Dims[len(t.Dims)-1])
+	var out []float32
+	for row := 0; row < len(xs); row += n {
+		for _, j := range at {
+			out = append(out, float32(xs[row+j]))
+		}
+	}
+	dims := append(slices.Clone(t.Dims[:len(t.Dims)-1]), int64(len(at)))
+	return graph.NewTensor(dims, out)
+}
+
+// takeWinners is takeLast, but NaN where one of the other places is not below
+// all of these.
+func takeWinners(t *graph.Tensor, at []int) *graph.Tensor {
+	xs, err := t.Floats()
+	if err != nil {
+		return nil
+	}
+	n := int(t.Dims[len(t.Dims)-1])
+	for row := 0; row < len(xs); row += n {
+		least := math.Inf(1)
+		for _, j := range at {
+			least = math.Min(least, xs[row+j])
+		}
+		for j := range n {
+			if !slices.Contains(at, j) && xs[row+j] >= least {
+				nan := graph.Scalar(float32(math.NaN()))
+				return nan
+			}
+		}
+	}
+	return takeLast(t, at)
+}
