@@ -25,6 +25,9 @@ func Settle(ctx context.Context, eng *engine.Engine, m *graph.Model, hint [2]int
 	if x == nil {
 		return "", nil
 	}
+	if err := eng.Ready(); err != nil {
+		return "", err
+	}
 	p := findPatches(m, x)
 	dims, _ := x.Type.Dims()
 	var tried []string
@@ -181,11 +184,13 @@ type embedding struct {
 
 func embeddings(m *graph.Model, width int64) []embedding {
 	var found []embedding
-	consider := func(name string, d []int64) {
-		k := len(d)
+	consider := func(v *graph.Value, d []int64) {
+		name, k := v.Name(), len(d)
 		switch {
 		case width == 0:
-		case k == 3 && d[0] == 1 && d[2] == width, k == 2 && d[1] == width && d[0] != width:
+		case k == 2 && slices.ContainsFunc(v.Users(), func(n *graph.Node) bool { return n.Is("MatMul", "Gemm", "Transpose") }):
+			// a weight
+		case k == 3 && d[0] == 1 && d[2] == width, k == 2 && d[1] == width:
 			found = append(found, embedding{name, d[k-2]})
 		case k == 4 && d[0] == 1 && d[3] == width && d[1] == d[2]:
 			found = append(found, embedding{name, d[1] * d[2]})
@@ -195,12 +200,12 @@ func embeddings(m *graph.Model, width int64) []embedding {
 	}
 	for _, v := range m.Graph.Consts() {
 		if t := v.Default(); t != nil {
-			consider(v.Name(), t.Dims)
+			consider(v, t.Dims)
 		}
 	}
 	for _, n := range m.Graph.Nodes() {
 		if t := constantOf(n); n.Is("Constant") && t != nil && n.Output(0) != nil {
-			consider(n.Output(0).Name(), t.Dims)
+			consider(n.Output(0), t.Dims)
 		}
 	}
 	return found

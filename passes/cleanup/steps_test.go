@@ -17,12 +17,15 @@ import (
 func vit(tokens int64) *graph.Model {
 	b := build(17)
 	x := b.input("pixels", batchDim, graph.Sym("channels"), graph.Sym("height"), graph.Sym("width"))
-	b.floats("decoy", []int64{8, 8})
 	h := b.node("Conv", "patch", values{x, b.floats("w", []int64{8, 3, 4, 4})}, graph.Ints("strides", 4, 4))
 	h = b.node("Reshape", "flat", values{h, b.ints("target", 0, 8, -1)})
 	h = b.node("Transpose", "tokens", values{h}, graph.Ints("perm", 0, 2, 1))
 	first := b.node("Slice", "first", values{h, b.ints("zero", 0), b.ints("one", 1), b.ints("axis", 1)})
 	h = b.node("Concat", "all", values{first, h}, graph.Int("axis", 1))
+	// A head of ten classes, which is no embedding of 1 + 3·3 tokens.
+	h = b.node("Gemm", "logits", values{b.node("Reshape", "rows", values{h, b.ints("row", -1, 8)}), b.floats("head", []int64{10, 8})}, graph.Int("transB", 1))
+	h = b.node("Gemm", "back", values{h, b.floats("tail", []int64{10, 8})})
+	h = b.node("Reshape", "cols", values{h, b.ints("col", -1, tokens, 8)})
 	y := b.node("Add", "y", values{h, b.floats("position", []int64{1, tokens, 8})})
 	y.Type = graph.TensorType(graph.Float32, batchDim, graph.Sym("tokens"), graph.Fixed(8))
 	return b.output(y).m
