@@ -8,7 +8,7 @@
 //
 //	note, err := cleanup.Settle(ctx, eng, m, [2]int{})   // open image sizes
 //	inlined, err := cleanup.Inline(m)                    // functions of the model
-//	cleanup.Defaults(m, false)
+//	cleanup.InitializersAsInputs(m)
 //	cleanup.Constants(m)
 //	cleanup.Identities(m, nil)
 //	folded, err := cleanup.Fold(ctx, eng, m)             // constant subgraphs
