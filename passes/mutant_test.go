@@ -205,10 +205,18 @@ func (x *mutant) roll(v *graph.Value, axis int, by int64) *graph.Value {
 // inserts are operators that leave the shape of v, of sizes d, as it is. All
 // get an axis whose size is fixed.
 var inserts = map[string]func(x *mutant, v *graph.Value, d []engine.Size, axis int) *graph.Value{
-	"Neg":     func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value { return x.node("Neg", []*graph.Value{v}) },
-	"Relu":    func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value { return x.node("Relu", []*graph.Value{v}) },
-	"Tanh":    func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value { return x.node("Tanh", []*graph.Value{v}) },
-	"Dropout": func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value { return x.node("Dropout", []*graph.Value{v}) },
+	"Neg": func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value {
+		return x.node("Neg", []*graph.Value{v})
+	},
+	"Relu": func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value {
+		return x.node("Relu", []*graph.Value{v})
+	},
+	"Tanh": func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value {
+		return x.node("Tanh", []*graph.Value{v})
+	},
+	"Dropout": func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value {
+		return x.node("Dropout", []*graph.Value{v})
+	},
 	"Cast there and back": func(x *mutant, v *graph.Value, _ []engine.Size, _ int) *graph.Value {
 		w := x.node("Cast", []*graph.Value{v}, graph.Int("to", int64(graph.Float64)))
 		return x.node("Cast", []*graph.Value{w}, graph.Int("to", int64(x.shapes.Elem(v))))

@@ -94,7 +94,7 @@ func each(heads []*structure.Classifier, classes []int, edit func(*structure.Lin
 }
 
 func replace(m *graph.Model, l *structure.Linear, w *mat.Dense, b []float64) error {
-	y, err := l.Rebuild(m.Graph, l.In, l.Name(), w, b)
+	y, err := l.Rebuild(m.Graph, l.Input(), l.Name(), w, b)
 	if err != nil {
 		return err
 	}

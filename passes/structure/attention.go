@@ -41,7 +41,10 @@ type Output struct {
 // attention follows one Softmax outward. It returns nil where the softmax does
 // not stand between two products, so that it is no attention.
 func (f *finder) attention(ctx context.Context, softmax *graph.Node) (*Attention, error) {
-	pv, side := f.productAfter(softmax)
+	pv, side, reason := f.productAfter(softmax)
+	if reason != "" {
+		return nil, f.decline(softmax, "attention", reason)
+	}
 	if pv == nil {
 		return nil, nil
 	}
@@ -109,10 +112,12 @@ func (a *Attention) measure(f *finder, side int) {
 }
 
 // productAfter finds the product that first takes up what softmax gives, and
-// which of its operands that is. Linear maps (talking heads) are passed only
-// when there is no other way, sums with other computed values (residuals) never.
-func (f *finder) productAfter(softmax *graph.Node) (*graph.Node, int) {
-	for _, throughLinear := range []bool{false, true} {
+// which of its operands that is. Maps over heads (talking heads) are passed
+// only when there is no other way, sums with other computed values (residuals)
+// never. There is neither product nor reason where softmax serves no attention.
+func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, reason string) {
+	var other *graph.Node
+	for _, throughHeads := range []bool{false, true} {
 		seen := map[*graph.Value]bool{}
 		next := []*graph.Value{softmax.Output(0)}
 		for len(next) > 0 {
@@ -126,21 +131,26 @@ func (f *finder) productAfter(softmax *graph.Node) (*graph.Node, int) {
 				switch n := u.Node; {
 				case n == nil:
 				case isProduct(n):
-					return n, u.Index
-				case (n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...)) && len(computed(n)) == 1, throughLinear && f.byNode[n] != nil:
+					return n, u.Index, ""
+				case (n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...)) && len(computed(n)) == 1, throughHeads && f.mixesHeads(n, softmax):
 					next = append(next, n.Outputs()...)
+				case f.byNode[n] == nil && other == nil:
+					other = n
 				}
 			}
 		}
 	}
-	return nil, 0
+	if other != nil {
+		reason = fmt.Sprintf("its probabilities go to %s, not to a product with values", other)
+	}
+	return nil, 0, reason
 }
 
 // productBefore finds the product whose result reaches softmax through
-// elementwise operators and rearrangements; linear maps (talking heads) are
-// passed only when there is no other way.
+// elementwise operators and rearrangements; maps over heads (talking heads)
+// are passed only when there is no other way.
 func (f *finder) productBefore(softmax *graph.Node) (*graph.Node, string) {
-	for _, throughLinear := range []bool{false, true} {
+	for _, throughHeads := range []bool{false, true} {
 		var found []*graph.Node
 		seen := map[*graph.Node]bool{}
 		var walk func(v *graph.Value)
@@ -153,7 +163,7 @@ func (f *finder) productBefore(softmax *graph.Node) (*graph.Node, string) {
 			switch {
 			case isProduct(n):
 				found = append(found, n)
-			case n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...) || throughLinear && f.byNode[n] != nil:
+			case n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...) || throughHeads && f.mixesHeads(n, softmax):
 				for _, x := range n.Inputs() {
 					walk(x)
 				}
@@ -168,6 +178,21 @@ func (f *finder) productBefore(softmax *graph.Node) (*graph.Node, string) {
 		}
 	}
 	return nil, "no product of two computed tensors leads to the softmax"
+}
+
+// mixesHeads reports whether n is a linear map over the heads of softmax's
+// logits: what it reads and gives has the logits' axes, in any order.
+func (f *finder) mixesHeads(n, softmax *graph.Node) bool {
+	l := f.byNode[n]
+	if l == nil {
+		return false
+	}
+	sizes := func(v *graph.Value) []int64 {
+		d, _ := f.shapes.At(v, f.shapes.Batch[1])
+		return slices.Sorted(slices.Values(d))
+	}
+	logits := sizes(softmax.Output(0))
+	return len(logits) > 0 && slices.Equal(sizes(l.In), logits) && slices.Equal(sizes(l.Out), logits)
 }
 
 type sideOf struct {
@@ -309,7 +334,7 @@ func (f *finder) output(ctx context.Context, pv *graph.Node, side int) (*Output,
 	l := f.byNode[leaf.Value.OnlyUser()]
 	switch {
 	case l == nil || l.In != leaf.Value:
-		return nil, fmt.Sprintf("%q does not go to one linear map", leaf.Value.Name()), nil
+		return nil, fmt.Sprintf("%q goes to %v, not to one linear map alone", leaf.Value.Name(), leaf.Value.Users()), nil
 	case leaf.Reason != "":
 		return nil, "its layout is not understood: " + leaf.Reason, nil
 	case len(l.W.Uses()) > 1:
@@ -330,6 +355,9 @@ func (f *finder) output(ctx context.Context, pv *graph.Node, side int) (*Output,
 	}
 	if len(out.width) != 1 || !contains(lay.dst[out.axis], out.width[0]) || lay.offset != 0 {
 		return nil, "the channels of a head are not on the projection's input axis", nil
+	}
+	if d, ok := f.shapes.Of(o); !ok || int64(out.Width()) != d[lay.channel].Fixed {
+		return nil, "only a part of each head goes to the output projection", nil
 	}
 	slices.SortFunc(out.heads, func(x, y int) int {
 		a, b := lay.factors[x], lay.factors[y]

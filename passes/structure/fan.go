@@ -86,33 +86,31 @@ func (f *finder) plain(n *graph.Node, x *graph.Value) bool { return f.notPlain[n
 // when an operator was found out not to be plain, and the fan is to be drawn
 // again without it.
 func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) (again bool, err error) {
-	src := make([]int64, len(sizes))
-	dynamic := make([]bool, len(sizes))
-	for i, s := range sizes {
-		src[i], dynamic[i] = s.At(f.shapes.Batch[1]), s.Dynamic()
+	src := [2][]int64{} // at two batch sizes, to see what grows with the batch
+	for b := range src {
+		for _, s := range sizes {
+			src[b] = append(src[b], s.At(f.shapes.Batch[1]+b))
+		}
 	}
-	codes, err := f.trace(ctx, t, src)
+	codes, err := f.trace(ctx, t, sizes, src)
 	if err != nil {
 		return false, err
 	}
+	channels := src[0][t.axis]
 	for _, leaf := range t.leaves {
-		leaf.scale, leaf.shift = make([]float64, src[t.axis]), make([]float64, src[t.axis])
+		leaf.scale, leaf.shift = make([]float64, channels), make([]float64, channels)
 		for i := range leaf.scale {
 			leaf.scale[i] = 1
 		}
 		for i, v := range t.way(leaf.Value) {
 			if i > 0 {
-				if err := affine(leaf, t.parents[v], codes, src, t.axis); err != nil {
+				if err := affine(leaf, t.parents[v], codes[0], src[0], t.axis); err != nil {
 					f.notPlain[t.parents[v]] = fmt.Sprintf("%s: %v", t.parents[v], err)
 					again = true
 					break
 				}
 			}
-			xs, err := codes[v].Ints()
-			if err != nil {
-				return false, err
-			}
-			if leaf.layout, err = decode(xs, codes[v].Dims, src, t.axis, dynamic); err != nil && i > 0 {
+			if leaf.layout, err = decodeTwice([2]*graph.Tensor{codes[0][v], codes[1][v]}, src, t.axis); err != nil && i > 0 {
 				f.notPlain[t.parents[v]] = fmt.Sprintf("%s: %v", t.parents[v], err)
 				again = true
 				break
@@ -123,6 +121,22 @@ func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) (ag
 		}
 	}
 	return again, nil
+}
+
+// decodeTwice decodes the codes of one value at two batch sizes into one
+// layout.
+func decodeTwice(codes [2]*graph.Tensor, src [2][]int64, axis int) (*layout, error) {
+	var ls [2]*layout
+	for b, t := range codes {
+		xs, err := t.Ints()
+		if err != nil {
+			return nil, err
+		}
+		if ls[b], err = decode(xs, t.Dims, src[b], axis); err != nil {
+			return nil, err
+		}
+	}
+	return ls[0], ls[0].grows(ls[1])
 }
 
 // way lists the values from the root to v, both included.
@@ -136,19 +150,18 @@ func (t *fan) way(v *graph.Value) []*graph.Value {
 	return vs
 }
 
-// trace runs the layout operators of t on element numbers. It returns, for
-// every value of the fan, which element of the root stands where.
-func (f *finder) trace(ctx context.Context, t *fan, src []int64) (map[*graph.Value]*graph.Tensor, error) {
+// trace runs the layout operators of t on element numbers, at two batch sizes
+// that make the root's dimensions src. It returns, for every value of the fan,
+// which element of the root stands where.
+func (f *finder) trace(ctx context.Context, t *fan, sizes []engine.Size, src [2][]int64) (codes [2]map[*graph.Value]*graph.Tensor, err error) {
 	m := graph.NewModel(f.m.Opsets...)
 	m.IRVersion = f.m.IRVersion
 	g := m.Graph
-	dims := make([]graph.Dim, len(src))
-	for i, d := range src {
-		dims[i] = graph.Fixed(d)
-	}
-	numbers := make([]int64, graph.Elements(src))
-	for i := range numbers {
-		numbers[i] = int64(i)
+	dims := make([]graph.Dim, len(sizes))
+	for i, s := range sizes {
+		if !s.Dynamic() {
+			dims[i] = graph.Fixed(s.Fixed)
+		}
 	}
 	in := g.AddInput("codes", graph.TensorType(graph.Int64, dims...))
 	copies := map[*graph.Value]*graph.Value{t.root: in}
@@ -207,27 +220,38 @@ func (f *finder) trace(ctx context.Context, t *fan, src []int64) (map[*graph.Val
 			}
 		}
 	}
-	numbered := graph.NewTensor(src, numbers)
-	found := map[*graph.Value]*graph.Tensor{t.root: numbered}
-	if len(g.Outputs()) == 0 {
-		for v := range wanted {
-			found[v] = numbered
+	plain := engine.Engine{Threads: 1, Plain: true}
+	run := func(map[string]*graph.Tensor) (map[string]*graph.Tensor, error) { return nil, nil }
+	if len(g.Outputs()) > 0 {
+		s, err := plain.Open(m)
+		if err != nil {
+			return codes, fmt.Errorf("tracing the layout behind %q: %w", t.root.Name(), err)
 		}
-		return found, nil
+		defer s.Close()
+		run = func(feeds map[string]*graph.Tensor) (map[string]*graph.Tensor, error) { return s.Run(ctx, feeds, nil) }
 	}
-	run := engine.Engine{Threads: 1, Plain: true}
-	res, err := run.Run(ctx, m, map[string]*graph.Tensor{"codes": numbered})
-	if err != nil {
-		return nil, fmt.Errorf("tracing the layout behind %q: %w", t.root.Name(), err)
-	}
-	for v, c := range wanted {
-		if c == in {
-			found[v] = numbered
-		} else {
-			found[v] = res[c.Name()]
+	for b := range src {
+		if b == 1 && slices.Equal(src[0], src[1]) { // the batch is fixed
+			codes[1] = codes[0]
+			break
+		}
+		numbers := make([]int64, graph.Elements(src[b]))
+		for i := range numbers {
+			numbers[i] = int64(i)
+		}
+		numbered := graph.NewTensor(src[b], numbers)
+		res, err := run(map[string]*graph.Tensor{"codes": numbered})
+		if err != nil {
+			return codes, fmt.Errorf("tracing the layout behind %q: %w", t.root.Name(), err)
+		}
+		codes[b] = map[*graph.Value]*graph.Tensor{t.root: numbered}
+		for v, c := range wanted {
+			if codes[b][v] = numbered; c != in {
+				codes[b][v] = res[c.Name()]
+			}
 		}
 	}
-	return found, nil
+	return codes, nil
 }
 
 // affine adds to leaf's scale and shift what n, on the way to it, does to the

@@ -89,6 +89,7 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 			}
 		}
 	}
+	vit.settle()
 	vit.Declined = f.declined
 	vit.pair(f)
 	vit.Pooling = f.pooling(vit)

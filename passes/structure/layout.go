@@ -33,7 +33,7 @@ var errNotLayout = errors.New("elements are not rearranged by axes")
 // decode finds the layout behind codes: element i of the target, whose axes
 // are dst, holds the row-major position in the source that it came from. All
 // of the source must be used, but for channels.
-func decode(codes, dst, src []int64, channel int, dynamic []bool) (*layout, error) {
+func decode(codes, dst, src []int64, channel int) (*layout, error) {
 	if int64(len(codes)) != graph.Elements(dst) || len(codes) == 0 {
 		return nil, errNotLayout
 	}
@@ -88,20 +88,17 @@ func decode(codes, dst, src []int64, channel int, dynamic []bool) (*layout, erro
 		}
 	}
 	l.offset = origin[channel]
-	return l, l.tile(src, origin, dynamic)
+	return l, l.tile(src, origin)
 }
 
 // tile orders the factors of every source axis and checks that they cover it:
 // wholly, or any part of it where it is the channel axis.
-func (l *layout) tile(src, origin []int64, dynamic []bool) error {
+func (l *layout) tile(src, origin []int64) error {
 	for i, f := range l.factors {
 		l.src[f.axis] = append(l.src[f.axis], i)
 	}
 	for k, fs := range l.src {
 		slices.SortFunc(fs, func(a, b int) int { return int(l.factors[b].stride - l.factors[a].stride) })
-		if len(fs) > 0 && dynamic[k] {
-			l.factors[fs[0]].dynamic = true
-		}
 		if k == l.channel {
 			continue
 		}
@@ -115,6 +112,20 @@ func (l *layout) tile(src, origin []int64, dynamic []bool) error {
 		if want != src[k] || origin[k] != 0 {
 			return fmt.Errorf("only a part of axis %d is used", k)
 		}
+	}
+	return nil
+}
+
+// grows compares l with the same layout at another batch size, and marks the
+// factors that differ as those that grow with the batch.
+func (l *layout) grows(other *layout) error {
+	same := len(l.factors) == len(other.factors) && l.offset == other.offset &&
+		slices.EqualFunc(l.src, other.src, slices.Equal[[]int]) && slices.EqualFunc(l.dst, other.dst, slices.Equal[[]int])
+	if !same {
+		return errors.New("elements are rearranged in another way at another batch size")
+	}
+	for i := range l.factors {
+		l.factors[i].dynamic = l.factors[i].size != other.factors[i].size
 	}
 	return nil
 }

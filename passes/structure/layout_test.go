@@ -78,7 +78,7 @@ func TestDecodeAndEmitGiveBackTheRearrangement(t *testing.T) {
 		if len(dst) == 0 {
 			continue
 		}
-		l, err := decode(codes, dst, src, len(src)-1, make([]bool, len(src)))
+		l, err := decode(codes, dst, src, len(src)-1)
 		if err != nil {
 			t.Fatalf("source %v, digits %v: %v", src, digits, err)
 		}
@@ -127,7 +127,7 @@ func TestDecodeTakesAPartOfTheChannelsOnly(t *testing.T) {
 	for i := range codes {
 		codes[i] += 8
 	}
-	l, err := decode(codes, dst, src, 2, []bool{true, false, false})
+	l, err := decode(codes, dst, src, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,8 +138,35 @@ func TestDecodeTakesAPartOfTheChannelsOnly(t *testing.T) {
 	if len(heads) != 1 || l.factors[heads[0]].size != 2 || len(width) != 1 || l.factors[width[0]].size != 4 {
 		t.Errorf("heads %v, width %v of %v", heads, width, l.factors)
 	}
-	if !l.factors[l.dst[0][0]].dynamic {
-		t.Error("the batch is not dynamic")
+}
+
+func TestGrowsFindsTheBatchAmongTheDigitsOfAnAxis(t *testing.T) {
+	// Tokens × batch on one axis, as nn.MultiheadAttention flattens it, taken apart into batch and tokens.
+	at := func(batch int64) *layout {
+		src := []int64{16 * batch, 6}
+		codes, dst := arrange(src, [][]factor{{{size: batch, axis: 0, stride: 1}}, {{size: 16, axis: 0, stride: batch}}, {{size: 6, axis: 1, stride: 1}}})
+		l, err := decode(codes, dst, src, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	l := at(2)
+	if err := l.grows(at(3)); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{true, false, false} {
+		if f := l.factors[l.dst[i][0]]; f.dynamic != want {
+			t.Errorf("axis %d of size %d: grows %v, want %v", i, f.size, f.dynamic, want)
+		}
+	}
+	whole := []int64{0, 1, 2, 3, 4, 5}
+	flat, err := decode(whole, []int64{6}, []int64{1, 6}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.grows(flat); err == nil {
+		t.Error("another layout was taken for the same at another batch size")
 	}
 }
 
@@ -157,7 +184,7 @@ func TestDecodeRefuses(t *testing.T) {
 	for name, codes := range map[string][]int64{
 		"a flip": flipped, "two elements swapped": shuffled, "rows repeated": repeated, "rows missing": whole[:12], "rows from the middle": whole[6:18],
 	} {
-		if _, err := decode(codes, []int64{int64(len(codes) / 6), 6}, src, 1, []bool{false, false}); err == nil {
+		if _, err := decode(codes, []int64{int64(len(codes) / 6), 6}, src, 1); err == nil {
 			t.Errorf("%s: decoded", name)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 type Linear struct {
 	Node    *graph.Node  // MatMul, Gemm or Conv
 	Add     *graph.Node  // the bias's Add behind a MatMul; nil where there is none
-	In, Out *graph.Value // Out is what Add gives where there is one
+	In, Out *graph.Value // as found; Out is what Add gives where there is one
 	W, B    *graph.Value // constants; B is nil without a bias
 
 	InDim, OutDim int
@@ -55,6 +55,10 @@ func (l *Linear) Weight() (*mat.Dense, []float64, error) {
 	}
 	return w, b, nil
 }
+
+// Input returns what l reads now, which is another value than In once the site
+// in front was rebuilt.
+func (l *Linear) Input() *graph.Value { return l.Node.Input(0) }
 
 // Rebuild appends to g the same kind of linear map from in, with the given
 // weight (out×in) and bias (nil for none), stored in the type and order of l.

@@ -1,7 +1,11 @@
 package structure
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"nuwa/graph"
 )
@@ -81,11 +85,15 @@ func (f *finder) mlp(second *Linear) *MLP {
 			continue // the other piece of a Split
 		}
 		if reason := r.through(f, n, pending); reason != "" {
-			if r.acts == 0 {
+			if m.Reason == "" {
+				m.Reason = reason
+			}
+			if r.acts > 0 {
+				break
+			}
+			if !r.past(f, n, pending) {
 				return nil
 			}
-			m.Reason = reason
-			break
 		}
 		r.nodes = append(r.nodes, n)
 	}
@@ -187,8 +195,34 @@ func (r *region) through(f *finder, n *graph.Node, pending map[*graph.Value]bool
 		return give(n.Input(0), lanes{axis: axis, of: l.of})
 	case n.Is("Split", "Slice"):
 		return r.throughPieces(f, n, give)
+	case n.Is(normOps...), n.Is("Softmax", "LogSoftmax"):
+		return n.String() + " mixes hidden channels"
 	}
-	return why(n)
+	return n.String() + " is not known to keep hidden channels apart"
+}
+
+// past goes on behind an operator that mixes hidden channels, as a norm in
+// front of the second map does, to see whether a hidden layer is there at all.
+// It reports false where n is no such operator.
+func (r *region) past(f *finder, n *graph.Node, pending map[*graph.Value]bool) bool {
+	if !n.Is(normOps...) && !n.Is("Softmax", "LogSoftmax", "Div", "Mul", "Sub") {
+		return false
+	}
+	if n.Is("Softmax", "LogSoftmax") {
+		r.acts++
+	}
+	out, _ := f.shapes.Of(n.Output(0))
+	found := false
+	for _, x := range computed(n) {
+		if d, ok := f.shapes.Of(x); ok && slices.Equal(d, out) {
+			found = true
+			if _, seen := r.lanes[x]; !seen {
+				r.lanes[x] = r.lanes[n.Output(0)]
+				pending[x] = true
+			}
+		}
+	}
+	return found
 }
 
 // note counts n if it makes the region more than an affine map.
@@ -267,9 +301,17 @@ func (r *region) throughPieces(f *finder, n *graph.Node, give func(*graph.Value,
 	return give(x, got)
 }
 
+// values lists the values of the region in order of computation.
+func (r *region) values(f *finder) []*graph.Value {
+	return slices.SortedFunc(maps.Keys(r.lanes), func(a, b *graph.Value) int {
+		return cmp.Or(rank(a, f.order)-rank(b, f.order), strings.Compare(a.Name(), b.Name()))
+	})
+}
+
 // closed tells which value of the region something outside reads, or nothing.
 func (r *region) closed(f *finder, second *Linear) string {
-	for v, l := range r.lanes {
+	for _, v := range r.values(f) {
+		l := r.lanes[v]
 		if v.IsOutput() {
 			return fmt.Sprintf("%q is an output of the graph", v.Name())
 		}

@@ -28,7 +28,7 @@ func (m *MLP) Rebuild(model *graph.Model, keep []int, w2 *mat.Dense, b2 []float6
 		if l.B == nil {
 			b = nil
 		}
-		y, err := l.Rebuild(g, l.In, l.Name(), w, b)
+		y, err := l.Rebuild(g, l.Input(), l.Name(), w, b)
 		if err != nil {
 			return err
 		}
@@ -36,19 +36,19 @@ func (m *MLP) Rebuild(model *graph.Model, keep []int, w2 *mat.Dense, b2 []float6
 	}
 	for _, c := range m.region.consts {
 		old := c.node.Input(c.input)
-		t, err := takeAxis(old.Const(), c.axis, keep)
+		t, err := takeAxis(old.Const(), c.axis, pick(m.region.lanes[c.node.Output(0)].of, kept))
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.node, err)
 		}
 		c.node.SetInput(c.input, g.AddConst(old.Name(), t))
 	}
 	for _, n := range m.region.nodes {
-		if err := m.narrow(model, n, kept, len(keep)); err != nil {
+		if err := m.narrow(model, n, kept); err != nil {
 			return err
 		}
 	}
 	name := m.Second.Name()
-	y, err := m.Second.Rebuild(g, m.Second.Node.Input(0), name, w2, b2)
+	y, err := m.Second.Rebuild(g, m.Second.Input(), name, w2, b2)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (m *MLP) Rebuild(model *graph.Model, keep []int, w2 *mat.Dense, b2 []float6
 }
 
 // narrow changes the sizes that n states itself.
-func (m *MLP) narrow(model *graph.Model, n *graph.Node, kept []bool, width int) error {
+func (m *MLP) narrow(model *graph.Model, n *graph.Node, kept []bool) error {
 	g := model.Graph
 	l := m.region.lanes[n.Output(0)]
 	switch {
@@ -67,8 +67,8 @@ func (m *MLP) narrow(model *graph.Model, n *graph.Node, kept []bool, width int) 
 		if err != nil {
 			return fmt.Errorf("%s: %w", n, err)
 		}
-		if at := len(dims) - l.axis; dims[at] == int64(m.Hidden) {
-			dims[at] = int64(width)
+		if at := len(dims) - l.axis; dims[at] > 0 {
+			dims[at] = int64(len(pick(l.of, kept)))
 			n.SetInput(1, g.AddConst(target.Name(), graph.NewTensor([]int64{int64(len(dims))}, dims)))
 		}
 	case n.Is("Split"):

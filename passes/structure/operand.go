@@ -157,7 +157,7 @@ func (o *Operand) Rebuild(m *graph.Model, parts []Part) error {
 	}
 	weight, bias := stack(rows, in)
 	name := o.Linear.Name()
-	y, err := o.Linear.Rebuild(g, o.Linear.In, name, weight, bias)
+	y, err := o.Linear.Rebuild(g, o.Linear.Input(), name, weight, bias)
 	if err != nil {
 		return err
 	}

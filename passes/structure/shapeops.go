@@ -83,16 +83,18 @@ func (f *finder) pieces(n *graph.Node) (cut, bool) {
 	}
 	c := cut{axis: -1}
 	for i := range in {
-		if in[i] == out[i] {
-			continue
-		}
 		k := slices.Index(s.axes, i)
-		if c.axis >= 0 || k < 0 || s.steps[k] != 1 || in[i].Dynamic() {
+		switch {
+		case k >= 0 && s.steps[k] != 1:
+			return cut{}, false
+		case in[i] == out[i]:
+			continue
+		case c.axis >= 0 || k < 0 || in[i].Dynamic():
 			return cut{}, false
 		}
 		start := s.starts[k]
 		if start < 0 {
-			start += int(in[i].Fixed)
+			start = max(0, start+int(in[i].Fixed))
 		}
 		c.axis, c.start = i, []int{start}
 	}
