@@ -117,6 +117,7 @@ def fresh(config, seed):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", required=True, metavar="DIR", help="folder for cls.pt, mean.pt and results.json")
+    p.add_argument("--init", metavar="DIR", help="start from cls.pt of an earlier run")
     p.add_argument("--per-class", type=int, default=2200, help="training images a class")
     p.add_argument("--epochs", type=int, default=26)
     p.add_argument("--mean-epochs", type=int, default=3)
@@ -137,6 +138,8 @@ def main():
     config = Config(classes=len(draw.CLASSES))
     results = {}
     model = fresh(config, a.seed)
+    if a.init:
+        model.load_state_dict(torch.load(os.path.join(a.init, "cls.pt")))
     train(model, (x, y), (vx, vy), a.epochs, a.lr, a.seed, os.path.join(a.out, "cls.ckpt"), a.threads)
     mean = convert(model, config.but(pool="mean"))
     train(mean, (x, y), (vx, vy), a.mean_epochs, a.lr / 4, a.seed + 1, os.path.join(a.out, "mean.ckpt"), a.threads)
