@@ -44,7 +44,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var known *fault.Error
 	switch {
 	case ctx.Err() != nil:
-		err = &fault.Error{Kind: fault.Interrupted, Got: "interrupted; nothing was written"}
+		stopped := &fault.Error{Kind: fault.Interrupted, Got: "interrupted; nothing was written"}
+		if errors.As(err, &known) && known.Kind == fault.Interrupted {
+			stopped.Remedy = known.Remedy
+		}
+		err = stopped
 	case !a.started && !errors.As(err, &known):
 		err = &fault.Error{Kind: fault.Usage, Err: err, Remedy: "see nuwa help"}
 	}

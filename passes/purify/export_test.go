@@ -31,3 +31,33 @@ func Masked(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *struct
 	}
 	return n.run(ctx, x, masks)
 }
+
+// Parts returns a plain forward pass and a gradient of the first images, to
+// be timed.
+func Parts(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *structure.ViT, o Options) (forward, gradient func() error, err error) {
+	o, err = o.withDefaults(fixedBatch(m))
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := newNetwork(ctx, eng, m, vit, o, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, err := eng.Open(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	masks, err := n.tensors(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	idx := upTo(o.Batch)
+	x := o.Train.Batch(idx)
+	return func() error {
+			_, err := plain.Run(ctx, map[string]*graph.Tensor{n.image: x}, nil)
+			return err
+		}, func() error {
+			_, _, err := n.gradient(ctx, idx, masks)
+			return err
+		}, nil
+}

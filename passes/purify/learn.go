@@ -34,7 +34,7 @@ func Learn(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *structu
 	defer n.close()
 	l := &learner{network: n, began: began}
 	if err := l.start(ctx); err != nil {
-		return nil, err
+		return nil, l.interrupted(ctx, err)
 	}
 	stopped, err := l.run(ctx)
 	if err != nil {
@@ -66,18 +66,16 @@ func (l *learner) start(ctx context.Context) error {
 			return nil
 		}
 	}
-	l.state = &state{Digest: digest}
-	for _, s := range l.sites {
-		l.state.Gates = append(l.state.Gates, newGate(s.Hidden))
-	}
 	base, err := l.judge(ctx, nil)
 	if err != nil {
 		return err
 	}
-	l.state.Base, l.state.Best = base, best{Score: base}
-	for _, s := range l.sites {
-		l.state.Best.Keep = append(l.state.Best.Keep, upTo(s.Hidden))
+	s := &state{Digest: digest, Base: base, Best: best{Score: base}}
+	for _, site := range l.sites {
+		s.Gates = append(s.Gates, newGate(site.Hidden))
+		s.Best.Keep = append(s.Best.Keep, upTo(site.Hidden))
 	}
+	l.state = s
 	return l.save()
 }
 
@@ -219,7 +217,7 @@ func (l *learner) interrupted(ctx context.Context, err error) error {
 		return err
 	}
 	e := &fault.Error{Kind: fault.Interrupted, File: l.options.Checkpoint, Where: "purification", Err: context.Cause(ctx)}
-	if l.options.Checkpoint != "" {
+	if l.options.Checkpoint != "" && l.state != nil {
 		if err := l.save(); err != nil {
 			return err
 		}

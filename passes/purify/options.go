@@ -35,12 +35,12 @@ type Options struct {
 	Validate Images // what masks are judged by
 	Wanted   []int  // logits of the wanted classes; nil means all. Every label is one of them.
 
-	Method   string        // "" means STE
+	Method   string        // "" means STE. First and Second heed Batch, Loss and Balance of what follows
 	Loss     string        // All or Wanted, for the loss and for the accuracy that masks are chosen by; "" means All
 	Balance  bool          // weigh images by the inverse frequency of their class, and judge by the mean of the classes' accuracies
 	Steps    int           // of the optimizer; 0 means 10 000
 	Batch    int           // images per step; 0 means 1, or as many as the model fixes
-	Every    int           // steps between judgements; 0 chooses such that judging takes a fifth of the time
+	Every    int           // steps between judgements; 0 chooses such that judging takes a quarter of the time at most
 	Patience int           // judgements without a better one before learning ends; 0 means never
 	Time     time.Duration // learning ends after this time; 0 means never
 	Seed     uint64        // of the order of images
@@ -93,8 +93,8 @@ func (o Options) withDefaults(fixed int) (Options, error) {
 	if o.Steps == 0 {
 		o.Steps = 10000
 	}
-	if o.Every == 0 { // a step of b images costs about as much as judging 3.5·b of them
-		o.Every = max(250, len(o.Validate.Labels)/max(1, o.Batch))
+	if o.Every == 0 { // a step of b images costs at least as much as judging 2·b of them
+		o.Every = max(250, 3*len(o.Validate.Labels)/max(1, 2*o.Batch))
 	}
 	if o.Rate == 0 {
 		o.Rate = 1e-3

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"nuwa/graph"
+	"nuwa/internal/engine"
 	"nuwa/passes/structure"
 )
 
@@ -91,5 +92,6 @@ func Remove(m *graph.Model, vit *structure.ViT, r *Result) error {
 			return fmt.Errorf("hidden layer of block %d: %w", l.Block, err)
 		}
 	}
+	engine.Trim(m.Graph) // what was replaced would not fit any more
 	return nil
 }
