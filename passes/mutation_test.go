@@ -41,7 +41,7 @@ func TestMutantsAreDeclinedOrPrunedRight(t *testing.T) {
 		if x == nil {
 			continue
 		}
-		if err := tryMutant(t, x, rand.New(rand.NewPCG(seed, 2)), kind, &tally); err != nil {
+		if err := tryPruning(t, x.m, rand.New(rand.NewPCG(seed, 2)), kind, &tally); err != nil {
 			t.Errorf("%s, %s: %v", s.name, x.did, err)
 		}
 	}
@@ -90,10 +90,9 @@ func (c *tally) String() string {
 		c.valid, c.kinds, c.qk, c.vo, c.hidden, c.classifiers, c.declined, c.told)
 }
 
-// tryMutant prunes whatever is found in x and compares. A mutant that does not
-// run is not counted.
-func tryMutant(t *testing.T, x *mutant, rng *rand.Rand, kind string, c *tally) error {
-	m := x.m
+// tryPruning prunes at random whatever is found in m and compares. A model that
+// does not run is not counted.
+func tryPruning(t *testing.T, m *graph.Model, rng *rand.Rand, kind string, c *tally) error {
 	m.Graph.Infos = nil
 	for _, v := range m.Graph.Outputs() {
 		v.Type = nil

@@ -90,6 +90,9 @@ func (l *Linear) Rebuild(g *graph.Graph, in *graph.Value, name string, w *mat.De
 	if err != nil {
 		return nil, fmt.Errorf("weight of %s: %w", l.Node, err)
 	}
+	if b == nil && l.B != nil && l.Node.Is("Gemm") {
+		b = make([]float64, out) // which operator sets before 11 demand
+	}
 	operands := []*graph.Value{in, g.AddConst(name+".weight", wt)}
 	var bias *graph.Value
 	if b != nil {
