@@ -129,7 +129,7 @@ func (o *Operand) Resize(heads []*mat.Dense) Part { return Part{Leaf: o.Leaf, He
 // Rebuild puts a new linear map in the place of o's: the leaves named by parts
 // are rebuilt, all others of the same map keep their channels. The nodes in
 // between are replaced by at most a Split and, per leaf, one Reshape,
-// Transpose and Reshape. What is left unused stays in the graph.
+// Transpose and Reshape, and a Transpose of the last two axes. What is left unused stays in the graph.
 func (o *Operand) Rebuild(m *graph.Model, parts []Part) error {
 	g := m.Graph
 	w, b, err := o.Linear.Weight()
@@ -142,7 +142,8 @@ func (o *Operand) Rebuild(m *graph.Model, parts []Part) error {
 	var rows []*mat.Dense
 	var sizes []int64
 	var layouts []*layout
-	for _, leaf := range leaves {
+	flip := make([]bool, len(leaves))
+	for n, leaf := range leaves {
 		i := slices.IndexFunc(parts, func(p Part) bool { return p.Leaf == leaf })
 		if i < 0 {
 			kept, lay := leaf.keep(w, b)
@@ -152,7 +153,11 @@ func (o *Operand) Rebuild(m *graph.Model, parts []Part) error {
 		p := parts[i]
 		width, _ := p.Heads[0].Dims()
 		rows = append(rows, p.Heads...)
-		layouts = append(layouts, leaf.layout.resized(p.oper.heads, p.oper.width, int64(width)))
+		lay := leaf.layout.resized(p.oper.heads, p.oper.width, int64(width))
+		if r := len(lay.dst); p.oper.widthAxis == r-2 {
+			lay.dst[r-2], lay.dst[r-1], flip[n] = lay.dst[r-1], lay.dst[r-2], true
+		}
+		layouts = append(layouts, lay)
 		sizes = append(sizes, int64(width*len(p.Heads)))
 	}
 	weight, bias := stack(rows, in)
@@ -166,13 +171,28 @@ func (o *Operand) Rebuild(m *graph.Model, parts []Part) error {
 		pieces = splitValue(m, y, name+"_split", o.fan.axis, sizes)
 	}
 	for i, leaf := range leaves {
-		v, err := layouts[i].emit(g, pieces[i], fmt.Sprintf("%s_%d", name, i))
+		at := fmt.Sprintf("%s_%d", name, i)
+		v, err := layouts[i].emit(g, pieces[i], at)
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.Linear.Node, err)
+		}
+		if flip[i] {
+			v = flipped(g, v, len(layouts[i].dst), at)
 		}
 		leaf.Value.ReplaceUses(castLike(g, v, leaf.rootElem, leaf.elem))
 	}
 	return nil
+}
+
+// flipped appends a Transpose of the last two axes. Runtimes take it into the
+// product behind it, which a longer Transpose keeps them from.
+func flipped(g *graph.Graph, v *graph.Value, rank int, name string) *graph.Value {
+	perm := make([]int64, rank)
+	for i := range perm {
+		perm[i] = int64(i)
+	}
+	perm[rank-2], perm[rank-1] = perm[rank-1], perm[rank-2]
+	return g.Add("Transpose", name+"_flip", []*graph.Value{v}, graph.Ints("perm", perm...)).Output(0)
 }
 
 // keep returns leaf's own channels as rows of an affine map, in the order in
