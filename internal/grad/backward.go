@@ -3,6 +3,7 @@ package grad
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
@@ -21,8 +22,7 @@ type Options struct {
 // Backward returns a copy of m that also returns loss, which must be a single
 // number, and its gradients with respect to the values wrt: inputs of m or
 // results of its nodes. The map tells the output that holds the gradient of
-// each; it has the dimensions of the value. Outputs that m has stay as they
-// are, so names are m's own.
+// each, of the dimensions of the value itself. The outputs of m stay.
 //
 // shapes must be those of m. A value that the loss does not depend on, or an
 // operator on the way that has no rule, is an error of kind
@@ -241,7 +241,7 @@ func (s *sweep) visit(n *graph.Node) {
 // label is what nodes made for n are named after.
 func label(n *graph.Node) string {
 	if n.Name != "" {
-		return n.Name
+		return strings.Trim(n.Name, "/")
 	}
 	return n.Op
 }

@@ -19,9 +19,9 @@ type rule func(c *call, i int) *graph.Value
 type call struct {
 	*sweep
 	node *graph.Node
-	dys  []*graph.Value // gradients of the results up to a common factor, nil where zero
 
-	factor float64 // that factor
+	dys    []*graph.Value // the gradients of the results are factor times these, zero where nil
+	factor float64
 
 	// What a rule says about its result beside the value:
 	k    float64 // the gradient is k times the value

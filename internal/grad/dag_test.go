@@ -93,7 +93,7 @@ func randomProblem(seed uint64) *problem {
 // computed with all activations kept and with every possible number of
 // segments computed again.
 func TestRandomGraphs(t *testing.T) {
-	n := 60
+	n := 40
 	if testing.Short() {
 		n = 10
 	}

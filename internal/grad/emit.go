@@ -61,6 +61,9 @@ func (e *emitter) dims(v *graph.Value) []engine.Size {
 
 // elem returns the element type of v.
 func (e *emitter) elem(v *graph.Value) graph.DType {
+	if v == nil {
+		return graph.Undefined
+	}
 	if x, ok := e.own[v]; ok {
 		return x.elem
 	}

@@ -112,7 +112,7 @@ func (e *emitter) logits(m *graph.Model, name string, opt *LossOptions) (*graph.
 		return nil, &fault.Error{Kind: fault.Unsupported, Where: where, Got: fmt.Sprintf("dimensions %v", dims), Want: "[batch, classes]",
 			Remedy: "name the output of the classifier"}
 	}
-	if n := z.Producer(); n.Is("Softmax", "LogSoftmax") && !opt.MultiHot || n.Is("Sigmoid") && opt.MultiHot {
+	if n := z.Producer(); n.Is("Sigmoid") && opt.MultiHot || n.Is("Softmax", "LogSoftmax") && !opt.MultiHot && e.overClasses(n, dims) {
 		z, opt.Probabilities = n.Input(0), false
 	}
 	if len(classes) == 0 {
@@ -131,6 +131,13 @@ func (e *emitter) logits(m *graph.Model, name string, opt *LossOptions) (*graph.
 		z = e.gather(z, e.ints(opt.Classes...), 1)
 	}
 	return z, e.err
+}
+
+// overClasses reports whether a Softmax with results of these dimensions takes
+// the classes together, and not the images.
+func (e *emitter) overClasses(n *graph.Node, dims []engine.Size) bool {
+	axes := e.softmaxAxes(n, len(dims))
+	return !slices.Contains(axes, 0) && slices.ContainsFunc(axes, func(a int) bool { return dims[a] != one })
 }
 
 // fromProbabilities undoes softmax, up to a constant that a softmax ignores,

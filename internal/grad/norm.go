@@ -15,8 +15,12 @@ import (
 //
 //	dx = (g − mean g − (x−μ)·mean(g∘(x−μ))/(σ²+ε)) / √(σ²+ε)
 //
-// with means over axes, and without "− mean g" where x is not centred.
+// with means over axes, and without "− mean g" where x is not centred. Half
+// precision is left for it: squares overflow there, and ε vanishes.
 func (c *call) normalized(x, g *graph.Value, axes []int, epsilon float64, centre bool) *graph.Value {
+	if t := c.elem(x); t == graph.Float16 || t == graph.BFloat16 {
+		return c.cast(c.normalized(c.cast(x, graph.Float32), c.cast(g, graph.Float32), axes, epsilon, centre), t)
+	}
 	if centre {
 		x = c.sub(x, c.mean(x, axes))
 	}

@@ -22,7 +22,7 @@ type replay struct {
 	now    int                           // the segment that the gradient is in
 	dy     *graph.Value                  // the gradient that came last
 	ended  []*graph.Value                // gradients that are complete, to be waited for by the next barrier
-	zero   *graph.Value                  // an integer that is always 0, known when those are; nil until needed
+	zero   *graph.Value                  // an integer that is always 0, computed from those; nil until needed
 	guards map[*graph.Value]*graph.Value // values behind the barrier of the current segment
 	copies map[*graph.Node]*graph.Node
 }
@@ -106,8 +106,8 @@ func repeatable(n *graph.Node) bool {
 	return len(n.Subgraphs()) == 0 && !n.Is("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout")
 }
 
-// guard returns v behind the barrier. Numbers that stand for something else
-// than activations pass freely, they are small.
+// guard returns v behind the barrier. Scalars, integers and conditions pass
+// freely: they are small.
 func (r *replay) guard(v *graph.Value) *graph.Value {
 	if w := r.guards[v]; w != nil {
 		return w
@@ -117,13 +117,9 @@ func (r *replay) guard(v *graph.Value) *graph.Value {
 		return v
 	}
 	if r.zero == nil {
-		for _, x := range append(r.ended, r.dy) {
-			z := r.zeroFrom(x)
-			if r.zero == nil {
-				r.zero = z
-			} else {
-				r.zero = r.add(r.zero, z)
-			}
+		r.zero = r.zeroFrom(r.dy)
+		for _, x := range r.ended {
+			r.zero = r.add(r.zero, r.zeroFrom(x))
 		}
 		r.ended = nil
 	}
@@ -132,8 +128,8 @@ func (r *replay) guard(v *graph.Value) *graph.Value {
 	return w
 }
 
-// zeroFrom computes a list of one integer zero from v: the place of the
-// largest among one of its elements.
+// zeroFrom computes a list of one zero from v: the place of the largest among
+// one of its elements.
 func (r *replay) zeroFrom(v *graph.Value) *graph.Value {
 	for axis := range r.dims(v) {
 		v = r.slice(v, axis, 0, 1)

@@ -104,23 +104,22 @@ func reduceProdRule(c *call, i int) *graph.Value {
 	return c.div(c.mul(c.aligned(c.dy()), c.aligned(c.out(0))), c.in(0))
 }
 
-// softmaxAxes returns the axes over which the results add up to one. Before
-// opset 13 that is all from the given axis on.
-func (c *call) softmaxAxes() []int {
-	r := len(c.outDims(0))
-	if c.opset >= 13 {
-		return []int{axis(c.node.IntAttr("axis", -1), r)}
+// softmaxAxes returns the axes over which the results of a Softmax of r axes
+// add up to one. Before opset 13 that is all from the given axis on.
+func (e *emitter) softmaxAxes(n *graph.Node, r int) []int {
+	if e.opset >= 13 {
+		return []int{axis(n.IntAttr("axis", -1), r)}
 	}
-	return axesFrom(axis(c.node.IntAttr("axis", 1), r), r)
+	return axesFrom(axis(n.IntAttr("axis", 1), r), r)
 }
 
 // softmaxRule: dx = y∘(dy − Σ dy∘y).
 func softmaxRule(c *call, i int) *graph.Value {
 	y, dy := c.out(0), c.dy()
-	return c.mul(y, c.sub(dy, c.sum(c.mul(dy, y), c.softmaxAxes())))
+	return c.mul(y, c.sub(dy, c.sum(c.mul(dy, y), c.softmaxAxes(c.node, len(c.outDims(0))))))
 }
 
 // logSoftmaxRule: dx = dy − e^y · Σ dy.
 func logSoftmaxRule(c *call, i int) *graph.Value {
-	return c.sub(c.dy(), c.mul(c.unary("Exp", c.out(0)), c.sum(c.dy(), c.softmaxAxes())))
+	return c.sub(c.dy(), c.mul(c.unary("Exp", c.out(0)), c.sum(c.dy(), c.softmaxAxes(c.node, len(c.outDims(0))))))
 }

@@ -150,6 +150,9 @@ func (e *emitter) sumTo(a *graph.Value, dims []engine.Size) *graph.Value {
 
 // insert adds an axis of size 1 at the place axis.
 func (e *emitter) insert(a *graph.Value, axis int) *graph.Value {
+	if e.err != nil {
+		return nil
+	}
 	return e.reshape(a, slices.Insert(slices.Clone(e.dims(a)), axis, one))
 }
 
