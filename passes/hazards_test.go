@@ -116,8 +116,9 @@ func TestTraps(t *testing.T) {
 		{"tokens reversed by the slice that cuts the hidden channels", func() *graph.Model {
 			s, x := newSketch(17)
 			h := s.linear(x, 8, 24)
-			h = s.node("Slice", []*graph.Value{h, s.ints(-1, 0), s.ints(-99, 12), s.ints(1, 2), s.ints(-1, 1)})
-			return s.done(s.linear(s.node("Relu", []*graph.Value{h}), 12, 8))
+			a := s.node("Slice", []*graph.Value{h, s.ints(-1, 0), s.ints(-99, 12), s.ints(1, 2), s.ints(-1, 1)})
+			b := s.node("Slice", []*graph.Value{h, s.ints(12), s.ints(24), s.ints(2)})
+			return s.done(s.linear(s.node("Mul", []*graph.Value{s.node("Relu", []*graph.Value{a}), b}), 12, 8))
 		}, [3]int{0, 0, 0}, "pieces that are not understood"},
 		{"tokens before batch, flattened for Gemm", func() *graph.Model {
 			s, x := newSketch(14)

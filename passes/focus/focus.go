@@ -32,6 +32,9 @@ func Slice(m *graph.Model, heads []*structure.Classifier, classes []int) error {
 			nw.SetRow(i, w.RawRowView(c))
 			nb[i] = b[c]
 		}
+		if l.B == nil {
+			nb = nil
+		}
 		return replace(m, l, nw, nb)
 	}, func(c *structure.Classifier, name string) error {
 		if t := m.Graph.Value(name).Type; t != nil && t.Shape != nil && len(t.Shape.Dims) > 0 {
@@ -63,6 +66,9 @@ func each(heads []*structure.Classifier, classes []int, edit func(*structure.Lin
 	if len(heads) == 0 {
 		return &fault.Error{Kind: fault.Unsupported, Got: "a model without a classifier that was understood",
 			Want: "a linear map to one logit per class before the output", Remedy: "derive with --classes all to leave the outputs alone"}
+	}
+	if len(classes) == 0 {
+		return &fault.Error{Kind: fault.Data, Got: "no class", Want: "at least one"}
 	}
 	done := map[*structure.Linear]bool{}
 	for _, h := range heads {

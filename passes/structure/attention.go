@@ -41,16 +41,17 @@ type Output struct {
 // attention follows one Softmax outward. It returns nil where the softmax does
 // not stand between two products, so that it is no attention.
 func (f *finder) attention(ctx context.Context, softmax *graph.Node) (*Attention, error) {
-	pv, side, reason := f.productAfter(softmax)
-	if reason != "" {
-		return nil, f.decline(softmax, "attention", reason)
-	}
-	if pv == nil {
-		return nil, nil
-	}
+	pv, side, after := f.productAfter(softmax)
 	qk, reason := f.productBefore(softmax)
-	if qk == nil {
-		return nil, f.decline(softmax, "attention", reason)
+	switch {
+	case pv == nil && (qk == nil || after == ""):
+		return nil, nil
+	case pv == nil:
+		f.decline(softmax, "attention", after)
+		return nil, nil
+	case !isProduct(qk):
+		f.decline(softmax, "attention", reason)
+		return nil, nil
 	}
 	a := &Attention{Softmax: softmax, QK: qk, PV: pv}
 	a.measure(f, side)
@@ -148,8 +149,9 @@ func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, re
 
 // productBefore finds the product whose result reaches softmax through
 // elementwise operators and rearrangements; maps over heads (talking heads)
-// are passed only when there is no other way.
-func (f *finder) productBefore(softmax *graph.Node) (*graph.Node, string) {
+// are passed only when there is no other way. An Einsum is found as well, with
+// the reason that it is not understood.
+func (f *finder) productBefore(softmax *graph.Node) (qk *graph.Node, reason string) {
 	for _, throughHeads := range []bool{false, true} {
 		var found []*graph.Node
 		seen := map[*graph.Node]bool{}
@@ -161,7 +163,7 @@ func (f *finder) productBefore(softmax *graph.Node) (*graph.Node, string) {
 			n := v.Producer()
 			seen[n] = true
 			switch {
-			case isProduct(n):
+			case isProduct(n), n.Is("Einsum"):
 				found = append(found, n)
 			case n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...) || throughHeads && f.mixesHeads(n, softmax):
 				for _, x := range n.Inputs() {
@@ -171,6 +173,8 @@ func (f *finder) productBefore(softmax *graph.Node) (*graph.Node, string) {
 		}
 		walk(softmax.Input(0))
 		switch {
+		case len(found) == 1 && !isProduct(found[0]):
+			return found[0], fmt.Sprintf("the logits come from %s, not from a product of queries and keys", found[0])
 		case len(found) == 1:
 			return found[0], ""
 		case len(found) > 1:

@@ -1,6 +1,9 @@
 package structure
 
 import (
+	"fmt"
+	"slices"
+
 	"nuwa/graph"
 	"nuwa/internal/engine"
 )
@@ -14,7 +17,6 @@ type Classifier struct {
 	Linears []*Linear
 	Classes int
 	Softmax bool // the output is probabilities, not logits
-	Reason  string
 
 	nodes []*graph.Node // between the linear maps and Output
 }
@@ -33,7 +35,48 @@ func (f *finder) classifiers() []*Classifier {
 			found = append(found, c)
 		}
 	}
-	return found
+	for { // a classifier that falls may leave another without the reader that made it sound
+		i := slices.IndexFunc(found, func(c *Classifier) bool { return f.leaks(c, found) })
+		if i < 0 {
+			return found
+		}
+		found = slices.Delete(found, i, i+1)
+	}
+}
+
+// leaks reports whether something that is no classifier reads what c computes
+// per class, and declines c then: a number of a class, such as ArgMax gives,
+// would mean another class afterwards.
+func (f *finder) leaks(c *Classifier, all []*Classifier) bool {
+	var inside []*graph.Node
+	outputs := map[*graph.Value]bool{}
+	for _, o := range all {
+		inside = append(inside, o.nodes...)
+		outputs[o.Output] = true
+	}
+	values := []*graph.Value{}
+	for _, l := range c.Linears {
+		values = append(values, l.Out)
+	}
+	for _, n := range c.nodes {
+		values = append(values, n.Output(0))
+	}
+	for _, v := range values {
+		reader := ""
+		if v.IsOutput() && !outputs[v] {
+			reader = "an output that is no classifier"
+		}
+		for _, n := range v.Users() {
+			if !contains(inside, n) {
+				reader = n.String()
+			}
+		}
+		if reader != "" {
+			f.decline(c.Linears[0].Node, "classifier", fmt.Sprintf("%q also goes to %s", v.Name(), reader))
+			return true
+		}
+	}
+	return false
 }
 
 // poolsTokens reports whether an output of these dimensions has one row per
@@ -73,10 +116,10 @@ func (f *finder) classifier(c *Classifier, v *graph.Value, seen map[*graph.Value
 		}
 		c.Softmax = true
 	case n.Is("Identity", "Cast", "Sigmoid"):
-	case n.Is("Add", "Sub", "Mul", "Div", "Mean", "Sum"):
-		for _, x := range n.Inputs() {
+	case n.Is("Add", "Mean", "Sum", "Sub", "Mul", "Div"):
+		for i, x := range n.Inputs() {
 			d, ok := f.shapes.Of(x)
-			if !ok || x.Const() != nil && x.Const().Len() != 1 || x.Const() == nil && (len(d) == 0 || d[len(d)-1] != fixed(c.Classes)) {
+			if !ok || !keepsOrder(n, i) || x.Const() == nil && (len(d) == 0 || d[len(d)-1] != fixed(c.Classes)) {
 				return false
 			}
 		}
@@ -94,6 +137,17 @@ func (f *finder) classifier(c *Classifier, v *graph.Value, seen map[*graph.Value
 		}
 	}
 	return true
+}
+
+// keepsOrder reports whether n's result grows with operand i, or operand i is
+// one constant that leaves the order of the classes as it is.
+func keepsOrder(n *graph.Node, i int) bool {
+	t := n.Input(i).Const()
+	if t == nil {
+		return n.Is("Add", "Mean", "Sum") || i == 0 && n.Is("Sub", "Div") && len(computed(n)) == 1 || n.Is("Mul") && len(computed(n)) == 1
+	}
+	xs, err := t.Floats()
+	return err == nil && len(xs) == 1 && (xs[0] > 0 || !n.Is("Mul", "Div"))
 }
 
 // pooling names what turns tokens into the classifier's one row, walking back
@@ -149,7 +203,7 @@ func (f *finder) reducesTokens(in, out []engine.Size) bool {
 // classes instead of c.Classes.
 func (c *Classifier) Narrow(m *graph.Model, classes int) error {
 	for _, n := range c.nodes {
-		if !n.Is("Reshape") {
+		if !n.Is("Reshape") || n.Input(1) == nil {
 			continue
 		}
 		dims, err := n.Input(1).Const().Ints()

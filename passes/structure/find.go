@@ -97,9 +97,8 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 }
 
 // decline records a place that is left alone.
-func (f *finder) decline(n *graph.Node, what, reason string) error {
+func (f *finder) decline(n *graph.Node, what, reason string) {
 	f.declined = append(f.declined, Declined{Node: n, What: what, Reason: reason})
-	return nil
 }
 
 func (f *finder) isOutputProjection(vit *ViT, l *Linear) bool {
