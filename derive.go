@@ -284,6 +284,7 @@ func (d *derivation) prune(ctx context.Context) error {
 		return err
 	}
 	d.state.Labels = d.labels()
+	d.state.Options.Lenient = d.o.Purify == ""
 	if d.state.Options.Purify, err = d.purification(ctx); err != nil {
 		return err
 	}

@@ -123,6 +123,10 @@ func (d *derivation) purification(ctx context.Context) (*purify.Options, error) 
 		o.Loss = purify.Wanted
 	}
 	held, rest := d.pool.Split(d.o.Seed, validationPart)
+	if d.o.Purify == "" && min(held.Len(), rest.Len()) == 0 {
+		d.result.Notes = append(d.result.Notes, "nothing was purified, which takes two images of a class at least")
+		return nil, nil
+	}
 	for _, part := range []struct {
 		set *data.Set
 		to  *purify.Images

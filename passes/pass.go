@@ -72,6 +72,7 @@ type Options struct {
 	Classes []int           // wanted logits; nil keeps all
 	Mask    bool            // mask the other logits instead of removing them
 	Purify  *purify.Options // nil for no purification
+	Lenient bool            // leave out purification where the model does not allow it
 }
 
 // Width is the widths of a block: of q/k and v/o per head, and of the hidden

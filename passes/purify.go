@@ -17,7 +17,12 @@ func runPurify(ctx context.Context, s *State) (string, error) {
 		return "", nil
 	}
 	var err error
-	if s.Purified, err = purify.Learn(ctx, s.Engine, s.Model, s.ViT, *s.Options.Purify); err != nil {
+	s.Purified, err = purify.Learn(ctx, s.Engine, s.Model, s.ViT, *s.Options.Purify)
+	if s.Options.Lenient && fault.KindOf(err) == fault.Unsupported {
+		s.note("nothing was purified: %v", err)
+		return "", nil
+	}
+	if err != nil {
 		return "", err
 	}
 	gone := s.Purified.Removed()

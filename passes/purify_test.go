@@ -7,6 +7,7 @@ import (
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
+	"nuwa/internal/fault"
 	"nuwa/passes"
 	"nuwa/passes/passtest"
 	"nuwa/passes/purify"
@@ -80,4 +81,28 @@ func TestPurifyThenPrune(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A model that cannot be purified is an error only to who asked for it.
+func TestLenientPurification(t *testing.T) {
+	cases, err := testmodels.Tiny()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if c.File != "cnn.onnx" {
+			continue
+		}
+		for _, lenient := range []bool{true, false} {
+			m := passtest.Load(t, c.Path())
+			s := &passes.State{Model: m, Engine: passtest.Engine, Options: passes.Options{Recipe: "paper", Lenient: lenient,
+				Purify: &purify.Options{Train: noisy(m, 12), Validate: noisy(m, 40)}}}
+			_, err := (&passes.Manager{}).Run(t.Context(), s, passes.Pipeline)
+			if lenient && (err != nil || len(s.Notes) == 0) || !lenient && fault.KindOf(err) != fault.Unsupported {
+				t.Errorf("lenient %v: %v, notes %q", lenient, err, s.Notes)
+			}
+		}
+		return
+	}
+	t.Error("no model cnn.onnx")
 }

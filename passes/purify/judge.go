@@ -38,7 +38,7 @@ func (n *network) judge(ctx context.Context, keep [][]int) (Score, error) {
 		images[l]++
 		right[l] = &[2]float64{}
 	}
-	size := judgeBatch
+	size := max(judgeBatch, n.options.Batch)
 	if n.fixed > 0 {
 		size = n.fixed
 	}

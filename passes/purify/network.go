@@ -15,8 +15,9 @@ import (
 	"nuwa/passes/structure"
 )
 
-// judgeBatch is how many images are judged at a time.
-const judgeBatch = 64
+// judgeBatch is how many images are judged at a time, at least: more would be
+// no faster on a CPU, and take more memory than a step of a small batch.
+const judgeBatch = 16
 
 // keepBatch is the largest batch whose activations are held rather than
 // computed again: below it they are small beside the weights.
