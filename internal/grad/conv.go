@@ -175,12 +175,12 @@ func maxPoolRule(c *call, i int) *graph.Value {
 	}
 	flat := []engine.Size{size}
 	count, _ := product(c.outDims(0))
-	pool := c.g.NewNode("MaxPool", c.label+"/MaxPool")
+	pool := c.g.NewNode("MaxPool", c.g.UniqueName(c.label+"/MaxPool"))
 	pool.SetInputs(c.in(0))
 	for _, a := range c.node.Attrs() {
 		pool.SetAttr(a)
 	}
-	c.know(pool.AddOutput(c.g.UniqueName(pool.Name)), info{c.outDims(0), c.elem(c.dy())})
+	c.know(pool.AddOutput(pool.Name), info{c.outDims(0), c.elem(c.dy())})
 	index := pool.AddOutput(c.g.UniqueName(pool.Name + "/index"))
 	c.know(index, info{c.outDims(0), graph.Int64})
 	zeros := c.zeros(c.elem(c.dy()), flat)

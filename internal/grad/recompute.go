@@ -80,7 +80,7 @@ func (r *replay) copy(n *graph.Node) *graph.Node {
 	for i, v := range n.Inputs() {
 		inputs[i] = r.value(v)
 	}
-	m := r.g.NewNode(n.Op, r.g.UniqueName("again/"+label(n)))
+	m := r.g.NewNode(n.Op, "")
 	m.Domain, m.Overload = n.Domain, n.Overload
 	m.SetInputs(inputs...)
 	for _, a := range n.Attrs() {
@@ -93,6 +93,9 @@ func (r *replay) copy(n *graph.Node) *graph.Node {
 			continue
 		}
 		w := m.AddOutput(r.g.UniqueName("again/" + v.Name()))
+		if m.Name == "" { // names of nodes are unique as those of values are
+			m.Name = w.Name()
+		}
 		if dims, ok := r.shapes.Of(v); ok {
 			r.know(w, info{dims, r.shapes.Elem(v)})
 		}
