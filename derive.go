@@ -132,7 +132,7 @@ func (d *derivation) findClasses(ctx context.Context) error {
 		}
 	}
 	if d.wanted, err = d.base.resolve(d.o.Classes, folders, logits); err != nil {
-		return err
+		return d.withoutClasses(ctx, err)
 	}
 	if len(d.wanted) == logits && isIdentity(d.wanted) {
 		d.wanted = nil

@@ -69,6 +69,7 @@ func (f *opened) judge(ctx context.Context, eng *engine.Engine, set *data.Set, c
 	j.logits, err = m.Logits(ctx, j.images)
 	if err == nil {
 		j.classOf, err = f.match(set.Classes, j.logits)
+		err = inFile(set.Root, err)
 	}
 	if err == nil {
 		j.wanted, err = f.resolve(classes, set.Classes, j.logits)
@@ -83,6 +84,9 @@ func (f *opened) judge(ctx context.Context, eng *engine.Engine, set *data.Set, c
 // match gives every class of a set its logit. A slim model may know fewer
 // classes than the set has; those it does not know get −1.
 func (f *opened) match(setClasses []string, logits int) ([]int, error) {
+	if err := f.checkNames(logits); err != nil {
+		return nil, err
+	}
 	if !f.slim {
 		return data.MatchClasses(setClasses, f.names, logits)
 	}
@@ -101,6 +105,9 @@ func (f *opened) match(setClasses []string, logits int) ([]int, error) {
 // resolve turns wanted classes into logits. Without class names of the model,
 // folders stand for them.
 func (f *opened) resolve(classes, setClasses []string, logits int) ([]int, error) {
+	if err := f.checkNames(logits); err != nil {
+		return nil, err
+	}
 	if wantsAll(classes) {
 		return f.wanted, nil
 	}

@@ -97,5 +97,8 @@ func Inspect(ctx context.Context, o InspectOptions) (*Inspection, error) {
 		in.Blocks = append(in.Blocks, x)
 	}
 	in.Declined = declined(vit)
+	if err := s.RequireViT(); err != nil {
+		in.Notes = append(in.Notes, "the model is no Vision Transformer, and derive refuses it: "+err.Error())
+	}
 	return in, nil
 }

@@ -49,6 +49,7 @@ type opened struct {
 	pre     data.Preprocess
 	preFrom string   // where pre comes from, for people
 	names   []string // the class of each logit; nil when unknown
+	namedBy string   // the file that names come from
 	slim    bool     // names are those that nuwa wrote
 	wanted  []int    // the logits that are not masked; nil when all count
 	notes   []string
@@ -127,6 +128,9 @@ func (f *opened) fitInput(o Preprocess) error {
 	} else if dims[1] != 3 && dims[1] != -1 {
 		return &fault.Error{Kind: fault.Unsupported, Where: fmt.Sprintf("input %q", in.Name()), Got: fmt.Sprintf("%d channels", dims[1]), Want: "3"}
 	}
+	if o.Size < 0 {
+		return &fault.Error{Kind: fault.Usage, Where: "size", Got: fmt.Sprint(o.Size), Want: "at least 1 pixel"}
+	}
 	if h > 0 && w > 0 {
 		if o.Size > 0 && (int64(o.Size) != h || int64(o.Size) != w) {
 			return &fault.Error{Kind: fault.Usage, Where: "size", Got: fmt.Sprint(o.Size), Want: fmt.Sprintf("%dx%d, which the model fixes", h, w)}
@@ -141,7 +145,9 @@ func (f *opened) fitInput(o Preprocess) error {
 // else a config.json beside the model.
 func (f *opened) findNames(labels string) error {
 	var err error
+	f.namedBy = f.path
 	if labels != "" {
+		f.namedBy = labels
 		f.names, err = data.LoadLabels(labels)
 		return err
 	}
@@ -160,7 +166,22 @@ func (f *opened) findNames(labels string) error {
 	config := filepath.Join(filepath.Dir(f.path), "config.json")
 	if _, err := os.Stat(config); err == nil {
 		if names, err := data.LoadLabels(config); err == nil {
-			f.names = names
+			f.names, f.namedBy = names, config
+		}
+	}
+	return nil
+}
+
+// checkNames reports class names, or logits that are not masked, that do not
+// belong to a model with so many logits.
+func (f *opened) checkNames(logits int) error {
+	if n := len(f.names); n > 0 && n != logits {
+		return &fault.Error{Kind: fault.Data, File: f.namedBy, Got: fmt.Sprintf("%d class names", n), Want: fmt.Sprintf("%d, one for each logit", logits),
+			Remedy: "give those that belong to this model with --labels"}
+	}
+	for _, w := range f.wanted {
+		if w < 0 || w >= logits {
+			return &fault.Error{Kind: fault.Model, File: f.path, Where: "metadata " + metaWanted, Got: fmt.Sprintf("logit %d", w), Want: fmt.Sprintf("0 to %d", logits-1)}
 		}
 	}
 	return nil

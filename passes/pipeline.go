@@ -26,6 +26,8 @@ var Cleaning = []Pass{
 
 // Anchoring are the passes that only remove what hurts the wanted classes.
 var Anchoring = append(Cleaning[:len(Cleaning):len(Cleaning)], []Pass{
+	{Name: "require", Doc: "refuse a model that is no Vision Transformer", Effect: Reads, Run: runRequire, After: []Order{
+		{"structure", "attention is looked for there"}}},
 	{Name: "purify", Doc: "remove hidden neurons that hurt the wanted classes", Effect: Approximate, Run: runPurify, After: []Order{
 		{"structure", "hidden layers must be known"}}},
 }...)

@@ -86,6 +86,7 @@ func (s *State) planAttention(rho, macs float64) float64 {
 // planFixed sets explicit widths where a block has the part and may lose it.
 func (s *State) planFixed() (string, error) {
 	f := s.Options.Fixed
+	wanted, found := map[string]bool{}, map[string]bool{}
 	for i, b := range s.ViT.Blocks {
 		w := &s.Widths[i]
 		for _, part := range []struct {
@@ -97,8 +98,11 @@ func (s *State) planFixed() (string, error) {
 		}{
 			{"q/k", &w.QK, s.Base[i].QK, f.QK, b.Attention == nil || b.Attention.QKReason != ""},
 			{"v/o", &w.VO, s.Base[i].VO, f.VO, b.Attention == nil || b.Attention.VOReason != ""},
-			{"hidden", &w.Hidden, s.Base[i].Hidden, s.hidden(s.Base[i].Hidden), b.MLP == nil || b.MLP.Reason != ""},
+			{"hidden layer", &w.Hidden, s.Base[i].Hidden, s.hidden(s.Base[i].Hidden), b.MLP == nil || b.MLP.Reason != ""},
 		} {
+			asked := part.want > 0 || part.name == "hidden layer" && s.Options.Part > 0
+			wanted[part.name] = wanted[part.name] || asked
+			found[part.name] = found[part.name] || !part.absent
 			switch {
 			case part.want == 0 || part.absent:
 			case part.want > part.base:
@@ -107,6 +111,12 @@ func (s *State) planFixed() (string, error) {
 			default:
 				*part.width = min(part.want, *part.width)
 			}
+		}
+	}
+	for _, part := range []string{"q/k", "v/o", "hidden layer"} {
+		if wanted[part] && !found[part] {
+			return "", &fault.Error{Kind: fault.Unsupported, Got: "no block whose " + part + " can be pruned", Want: "at least one",
+				Remedy: "`nuwa inspect` tells why; leave this width out"}
 		}
 	}
 	return "explicit widths", nil

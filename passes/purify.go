@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 	"nuwa/passes/purify"
 	"nuwa/passes/structure"
@@ -33,6 +34,7 @@ func runPurify(ctx context.Context, s *State) (string, error) {
 	if err := purify.Remove(s.Model, s.ViT, s.Purified); err != nil {
 		return "", err
 	}
+	engine.Trim(s.Model.Graph) // what neurons left behind does not fit what reads it any more
 	vit, err := structure.Find(ctx, s.Engine, s.Model)
 	if err != nil {
 		return "", err

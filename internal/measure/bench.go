@@ -62,8 +62,8 @@ func Bench(ctx context.Context, models []*Model, opt BenchOptions) (*Benchmark, 
 	if len(models) == 0 {
 		return nil, &fault.Error{Kind: fault.Usage, Where: "bench", Got: "no model", Want: "at least one"}
 	}
-	if opt.Batch < 0 || opt.Runs < 0 || opt.Warmup < -1 {
-		return nil, &fault.Error{Kind: fault.Usage, Where: "bench", Got: fmt.Sprintf("batch %d, %d runs, %d for warm-up", opt.Batch, opt.Runs, opt.Warmup),
+	if opt.Batch < 0 || opt.Runs < 0 || opt.Warmup < -1 || opt.MinTime < 0 {
+		return nil, &fault.Error{Kind: fault.Usage, Where: "bench", Got: fmt.Sprintf("batch %d, %d runs, %d for warm-up, %v at least", opt.Batch, opt.Runs, opt.Warmup, opt.MinTime),
 			Want: "numbers that are not negative"}
 	}
 	if opt.Warmup == 0 {
