@@ -24,7 +24,7 @@ var exitCodes = []struct {
 	{fault.Exists, "an output is there already and --force was not given"},
 	{fault.IO, "a file could not be read or written"},
 	{fault.Check, "the result did not pass its own validation; nothing was written"},
-	{fault.Interrupted, "interrupted; nothing was written"},
+	{fault.Interrupted, "interrupted; no output was written"},
 }
 
 // topics are the commands that only explain something.

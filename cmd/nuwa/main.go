@@ -44,7 +44,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var known *fault.Error
 	switch {
 	case ctx.Err() != nil:
-		stopped := &fault.Error{Kind: fault.Interrupted, Got: "interrupted; nothing was written"}
+		stopped := &fault.Error{Kind: fault.Interrupted, Got: "interrupted; no output was written"}
 		if errors.As(err, &known) && known.Kind == fault.Interrupted {
 			stopped.Remedy = known.Remedy
 		}
