@@ -25,10 +25,7 @@ func TestInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	many := filepath.Join(work, "many", "ant")
-	if err := os.MkdirAll(many, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	writePicture(t, filepath.Join(many, "0.png"), 1000)
+	writePicture(t, filepath.Join(many, "0.png"), 1000, 0, 0)
 	for i := range 3000 {
 		if err := os.Link(filepath.Join(many, "0.png"), filepath.Join(many, strconv.Itoa(i+1)+".png")); err != nil {
 			t.Skip("no hard links:", err)
@@ -67,6 +64,34 @@ func TestInterrupt(t *testing.T) {
 				t.Error("what was there before is gone")
 			}
 		})
+	}
+}
+
+// A purification that is interrupted leaves where to go on from, and nothing
+// else.
+func TestInterruptPurify(t *testing.T) {
+	work := workplace(t, "one_block")
+	for c, class := range tenClasses {
+		for i := range 5 {
+			writePicture(t, filepath.Join(work, "photos", class, strconv.Itoa(i)+".png"), 16, c, i)
+		}
+	}
+	cmd, wait := start(t, work, "nuwa", "purify", "vit.onnx", "-o", "out.onnx", "--data", "photos", "--classes", "cat,dog", "--purify-steps", "10000000")
+	working(t, cmd.Process.Pid)
+	for range 1000 {
+		time.Sleep(30 * time.Millisecond)
+		if _, err := os.Stat(filepath.Join(work, "out.onnx.purify")); err == nil {
+			break
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if o := wait(); o.code != int(fault.Interrupted) || !strings.Contains(o.stderr, "the same command goes on from where this one stopped") {
+		t.Errorf("exit code %d: %s", o.code, o.stderr)
+	}
+	if got := content(t, work); got != "out.onnx.purify photos vit.onnx" {
+		t.Errorf("the folder holds %s", got)
 	}
 }
 

@@ -67,11 +67,14 @@ func content(t *testing.T, dir string) string {
 	return strings.Join(names, " ")
 }
 
-// writePicture writes a picture of side × side pixels.
-func writePicture(t *testing.T, path string, side int) {
+// writePicture writes a picture of side × side pixels, and the folder it is in.
+func writePicture(t *testing.T, path string, side, class, seed int) {
 	t.Helper()
 	var b bytes.Buffer
-	if err := png.Encode(&b, picture(side, side, 0, 0, false)); err != nil {
+	if err := png.Encode(&b, picture(side, side, class, uint64(seed), false)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
