@@ -45,6 +45,7 @@ func Compare(ctx context.Context, o CompareOptions) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	tellApart(base, slim)
 	sum := &Summary{Models: []measure.Report{{Name: base.label()}, {Name: slim.label()}}}
 	for i, f := range []*opened{base, slim} {
 		size, err := measure.SizeOf(ctx, eng, f.model, f.path)
@@ -147,6 +148,7 @@ func Bench(ctx context.Context, o BenchOptions) (*Benchmark, error) {
 		}
 		files = append(files, f)
 	}
+	tellApart(files...)
 	return benchOpened(ctx, eng, o, files...)
 }
 
@@ -158,7 +160,7 @@ func benchOpened(ctx context.Context, eng *engine.Engine, o BenchOptions, files 
 		}
 	}()
 	for _, f := range files {
-		m, err := measure.Open(measure.Source{Name: f.name, Path: f.path}, eng)
+		m, err := measure.Open(measure.Source{Name: f.label(), Path: f.path}, eng)
 		if err != nil {
 			return nil, err
 		}

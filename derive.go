@@ -435,14 +435,6 @@ func (d *derivation) write(ctx context.Context, proofs ...func(context.Context) 
 	return nil
 }
 
-// label is what tables call the file.
-func (f *opened) label() string {
-	if f.name != "" {
-		return f.name
-	}
-	return filepath.Base(f.path)
-}
-
 func slimName(output string) string {
 	if output == "" {
 		return "slim (planned)"
@@ -537,7 +529,7 @@ func (d *derivation) bench(ctx context.Context) error {
 		return nil
 	}
 	b, err := benchOpened(ctx, d.eng, BenchOptions{Seed: d.o.Seed, Progress: d.o.Progress},
-		&opened{path: d.o.Model, model: d.base.model}, &opened{name: d.o.Output, path: d.slim, model: d.state.Model})
+		&opened{path: d.o.Model, model: d.base.model}, &opened{name: slimName(d.o.Output), path: d.slim, model: d.state.Model})
 	d.result.Summary.Bench = b
 	return err
 }

@@ -44,7 +44,7 @@ func start(r Runtime) (*engine.Engine, error) {
 // opened is a model file and what is known about feeding and reading it.
 type opened struct {
 	path    string
-	name    string // what tables and errors call it; "" means path
+	name    string // what tables call it; "" means the path without its folder
 	model   *graph.Model
 	pre     data.Preprocess
 	preFrom string   // where pre comes from, for people
@@ -53,6 +53,28 @@ type opened struct {
 	slim    bool     // names are those that nuwa wrote
 	wanted  []int    // the logits that are not masked; nil when all count
 	notes   []string
+}
+
+// label is what tables call the file.
+func (f *opened) label() string {
+	if f.name != "" {
+		return f.name
+	}
+	return filepath.Base(f.path)
+}
+
+// tellApart has tables name files by their paths where two are called alike.
+func tellApart(files ...*opened) {
+	seen := map[string]bool{}
+	for _, f := range files {
+		if seen[f.label()] {
+			for _, f := range files {
+				f.name = f.path
+			}
+			return
+		}
+		seen[f.label()] = true
+	}
 }
 
 // open reads a model and finds out how images become its input. Image sizes
