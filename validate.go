@@ -49,7 +49,7 @@ func validate(ctx context.Context, eng *engine.Engine, m *graph.Model, name, pat
 		for _, v := range m.Graph.Outputs() {
 			if err := agree(got[v.Name()], want[v.Name()]); err != nil {
 				return &fault.Error{Kind: fault.Check, File: name, Where: fmt.Sprintf("output %q at batch %d", v.Name(), b), Err: err,
-					Remedy: "nothing was written; please report this model"}
+					Remedy: "nothing was written; if the base gives finite numbers, please report this model"}
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -37,7 +38,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := execute(ctx, root)
 	if err == nil {
 		return 0
 	}
@@ -58,6 +59,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "nuwa:", err)
 	}
 	return fault.ExitCode(err)
+}
+
+// execute runs a command. A panic is a defect of nuwa, and must not look like
+// an error of another kind.
+func execute(ctx context.Context, root *cobra.Command) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &fault.Error{Kind: fault.Internal, Got: fmt.Sprintf("a panic: %v", p), Remedy: "please report this:\n" + string(debug.Stack())}
+		}
+	}()
+	return root.ExecuteContext(ctx)
 }
 
 // app is what all commands share.
