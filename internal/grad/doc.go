@@ -5,6 +5,7 @@
 // run on any provider of ONNX Runtime.
 //
 //	m = m.Clone()
+//	second := m.Graph.Value(name).Producer() // the second linear map of a hidden layer
 //	mask, err := grad.AddMask(m, shapes, second, 0, grad.MaskOptions{Axis: 1})
 //	loss, err := grad.AddLoss(m, shapes, logits, grad.LossOptions{})
 //	shapes, err = eng.Shapes(ctx, m)

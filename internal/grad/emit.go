@@ -91,15 +91,27 @@ func (e *emitter) know(v *graph.Value, is info) {
 	v.Type = e.typeOf(is)
 }
 
-// typeOf declares dimensions that change with the batch as unknown.
+// typeOf names the batch as the inputs do; other dimensions that change with it
+// are declared unknown.
 func (e *emitter) typeOf(is info) *graph.Type {
 	dims := make([]graph.Dim, len(is.dims))
 	for i, d := range is.dims {
-		if !d.Dynamic() {
-			dims[i] = graph.Fixed(d.Fixed)
-		}
+		dims[i] = e.dim(d)
 	}
 	return graph.TensorType(is.elem, dims...)
+}
+
+// dim declares one dimension.
+func (e *emitter) dim(d engine.Size) graph.Dim {
+	if !d.Dynamic() {
+		return graph.Fixed(d.Fixed)
+	}
+	if v := e.batched(); v != nil && d == batchSize {
+		if dims := v.Type.Shape.Dims; len(dims) > 0 && dims[0].Kind == graph.SymbolDim {
+			return graph.Sym(dims[0].Param)
+		}
+	}
+	return graph.Dim{}
 }
 
 // nodeKey is equal for nodes that compute the same.

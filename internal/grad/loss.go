@@ -48,14 +48,9 @@ func AddLoss(m *graph.Model, shapes *engine.Shapes, logits string, opt LossOptio
 	if opt.Probabilities {
 		z = e.fromProbabilities(z, opt.MultiHot)
 	}
-	batch := batchDim(m, dims[0])
 	var l Loss
 	input := func(name string, elem graph.DType, dims []engine.Size) *graph.Value {
-		decl := []graph.Dim{batch}
-		for _, d := range dims[1:] {
-			decl = append(decl, graph.Fixed(d.Fixed))
-		}
-		v := m.Graph.AddInput(m.Graph.UniqueName(name), graph.TensorType(elem, decl...))
+		v := m.Graph.AddInput(m.Graph.UniqueName(name), e.typeOf(info{dims, elem}))
 		e.own[v] = info{dims, elem}
 		return v
 	}

@@ -49,7 +49,7 @@ func AddMask(m *graph.Model, shapes *engine.Shapes, n *graph.Node, operand int, 
 		own = slices.Insert(own, 0, size)
 		beside = ones(len(dims) - batch)
 		beside[0] = size
-		typ.Shape.Dims = slices.Insert(typ.Shape.Dims, 0, batchDim(m, size))
+		typ.Shape.Dims = slices.Insert(typ.Shape.Dims, 0, e.dim(size))
 	}
 	beside[len(beside)-opt.Axis] = dims[channel]
 	if opt.Name == "" {
@@ -65,7 +65,7 @@ func AddMask(m *graph.Model, shapes *engine.Shapes, n *graph.Node, operand int, 
 // in every batch that is the axis just before the channels' or further in
 // front, whichever has size 1.
 func (e *emitter) batchAxis(m *graph.Model, dims []engine.Size, where string) (axis int, size engine.Size, err error) {
-	size = engine.Size{PerBatch: 1}
+	size = batchSize
 	if !engine.DynamicBatch(m) {
 		size = one
 		if feeds := engine.Feeds(m); len(feeds) > 0 {
@@ -80,17 +80,4 @@ func (e *emitter) batchAxis(m *graph.Model, dims []engine.Size, where string) (a
 			Remedy: "use one mask for all images"}
 	}
 	return axis, size, nil
-}
-
-// batchDim declares the batch as the model's other inputs do.
-func batchDim(m *graph.Model, size engine.Size) graph.Dim {
-	if !size.Dynamic() {
-		return graph.Fixed(size.Fixed)
-	}
-	for _, v := range engine.Feeds(m) {
-		if d := v.Type.Shape.Dims; len(d) > 0 && d[0].Kind != graph.FixedDim {
-			return d[0]
-		}
-	}
-	return graph.Dim{}
 }

@@ -110,7 +110,14 @@ func (e *emitter) matmul(a *graph.Value, transA bool, b *graph.Value, transB boo
 			if transA {
 				first = n
 			}
-			y := e.op("Gemm", info{[]engine.Size{first, m}, e.elem(a)}, []*graph.Value{flat, b}, graph.Int("transA", bit(transA)), graph.Int("transB", bit(transB)))
+			var attrs []*graph.Attr
+			if transA {
+				attrs = append(attrs, graph.Int("transA", 1))
+			}
+			if transB {
+				attrs = append(attrs, graph.Int("transB", 1))
+			}
+			y := e.op("Gemm", info{[]engine.Size{first, m}, e.elem(a)}, []*graph.Value{flat, b}, attrs...)
 			return e.reshape(y, append(slices.Clone(da[:ra-2]), n, m))
 		}
 	}
@@ -122,13 +129,6 @@ func (e *emitter) matmul(a *graph.Value, transA bool, b *graph.Value, transB boo
 	}
 	batch := e.broadcast(da[:ra-2], db[:rb-2])
 	return e.op("MatMul", info{append(batch, n, m), e.elem(a)}, []*graph.Value{a, b})
-}
-
-func bit(x bool) int64 {
-	if x {
-		return 1
-	}
-	return 0
 }
 
 // einsumRule: the gradient with respect to one operand is the Einsum that has

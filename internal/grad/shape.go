@@ -82,19 +82,27 @@ func (e *emitter) shapeOf(dims []engine.Size) *graph.Value {
 
 // batch returns the batch size, as a list of one integer.
 func (e *emitter) batch() *graph.Value {
-	for _, v := range e.g.Inputs() {
-		if v.Default() != nil || e.err != nil {
-			continue
-		}
-		dims, ok := e.shapes.Of(v)
-		if !ok || len(dims) == 0 || dims[0] != (engine.Size{PerBatch: 1}) {
-			continue
-		}
-		shape := e.op("Shape", info{[]engine.Size{{Fixed: int64(len(dims))}}, graph.Int64}, []*graph.Value{v})
-		return e.slice(shape, 0, 0, 1)
+	v := e.batched()
+	if v == nil {
+		e.fail(&fault.Error{Kind: fault.Unsupported, Got: "no input whose first dimension is the batch", Want: "one, so that gradients know the batch size",
+			Remedy: "export the model with a fixed batch"})
+		return nil
 	}
-	e.fail(&fault.Error{Kind: fault.Unsupported, Got: "no input whose first dimension is the batch", Want: "one, so that gradients know the batch size",
-		Remedy: "export the model with a fixed batch"})
+	shape := e.op("Shape", info{[]engine.Size{{Fixed: int64(len(e.dims(v)))}}, graph.Int64}, []*graph.Value{v})
+	return e.slice(shape, 0, 0, 1)
+}
+
+// batchSize is the size of the batch itself.
+var batchSize = engine.Size{PerBatch: 1}
+
+// batched returns the first input whose first dimension is the batch, nil if
+// there is none.
+func (e *emitter) batched() *graph.Value {
+	for _, v := range e.g.Inputs() {
+		if dims, ok := e.shapes.Of(v); ok && len(dims) > 0 && dims[0] == batchSize && v.Default() == nil {
+			return v
+		}
+	}
 	return nil
 }
 
