@@ -13,9 +13,9 @@ import (
 // elimination sees that the other can stand in; recipe paper, which goes by
 // activation, would drop pairs, so it is held to heads only.
 func TestDeriveKeepsPlantedOutputs(t *testing.T) {
-	for _, c := range plantedCases(t) {
+	for i, c := range plantedCases(t) {
 		for _, recipe := range []string{"best", "paper"} {
-			if recipe == "paper" && c.Spelling != "packed" && c.Spelling != "torchvision" {
+			if recipe == "paper" && i%5 != 0 || testing.Short() && i%4 != 0 {
 				continue
 			}
 			t.Run(recipe+" "+c.File, func(t *testing.T) {

@@ -101,7 +101,7 @@ func tryPruning(t *testing.T, m *graph.Model, rng *rand.Rand, kind string, c *ta
 	if m.Graph.Sort() != nil || m.Check() != nil {
 		return nil
 	}
-	want, err := runAll(t, m)
+	want, err := passtest.TryRun(t, m)
 	if err != nil || !finite(want) {
 		return nil
 	}
@@ -131,10 +131,10 @@ func tryPruning(t *testing.T, m *graph.Model, rng *rand.Rand, kind string, c *ta
 	if err := m.Check(); err != nil {
 		return err
 	}
-	if want, err = runAll(t, ref.model); err != nil {
+	if want, err = passtest.TryRun(t, ref.model); err != nil {
 		return fmt.Errorf("the reference does not run: %w", err)
 	}
-	got, err := runAll(t, m)
+	got, err := passtest.TryRun(t, m)
 	if err != nil {
 		return fmt.Errorf("the pruned model does not run: %w", err)
 	}
@@ -232,28 +232,6 @@ func pruneAtRandom(t *testing.T, m *graph.Model, vit *structure.ViT, specs []*at
 	}
 	c.declined += len(vit.Declined)
 	return cut, nil
-}
-
-// runAll runs m at its batch sizes in one session.
-func runAll(t *testing.T, m *graph.Model) ([]passtest.Outputs, error) {
-	s, err := passtest.Engine.Open(m)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	var all []passtest.Outputs
-	for _, b := range passtest.Batches(m) {
-		feeds, err := engine.Inputs(m, b, 7)
-		if err != nil {
-			return nil, err
-		}
-		out, err := s.Run(t.Context(), feeds, nil)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, out)
-	}
-	return all, nil
 }
 
 func finite(all []passtest.Outputs) bool {

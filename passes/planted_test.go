@@ -203,9 +203,12 @@ func pathNodes(a *structure.Attention) []*graph.Node {
 // model, or of the image, proves nothing.
 func noOldWidths(t *testing.T, m *graph.Model, c testmodels.Case) {
 	t.Helper()
-	old := []int{c.QK, c.VO, c.Hidden, 2 * c.Hidden, c.Heads * c.QK, c.Heads * c.VO, c.Heads * (c.QK + c.VO), c.Heads * (2*c.QK + c.VO)}
-	now := []int{c.QK / 2, c.VO / 2, c.Hidden / 2, c.Hidden, c.Heads * c.QK / 2, c.Heads * c.VO / 2, c.Heads * (c.QK + c.VO) / 2,
-		c.Dim, c.Tokens, c.Tokens - 1, c.Image}
+	widths := func(qk, vo, hidden int) []int {
+		h := c.Heads
+		return []int{qk, vo, hidden, 2 * hidden, h * qk, h * vo, 2 * h * qk, 2 * h * vo, h * (qk + vo), h * (2*qk + vo)}
+	}
+	old := widths(c.QK, c.VO, c.Hidden)
+	now := append(widths(c.QK/2, c.VO/2, c.Hidden/2), c.Dim, c.Tokens, c.Tokens-1, c.Image)
 	for _, n := range m.Graph.Nodes() {
 		if !n.Is("Reshape", "Split", "Slice", "Expand") {
 			continue

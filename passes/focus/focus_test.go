@@ -76,8 +76,9 @@ func check(t *testing.T, m *graph.Model, heads int, tol float64) {
 	for _, k := range passtest.Find(t, m).Classifiers {
 		softmax[k.Output.Name()] = k.Softmax
 	}
-	for _, b := range passtest.Batches(m) {
-		base, s, k := passtest.Run(t, m, b), passtest.Run(t, sliced, b), passtest.Run(t, masked, b)
+	bases, ss, ks := passtest.Run(t, m), passtest.Run(t, sliced), passtest.Run(t, masked)
+	for i, base := range bases {
+		s, k := ss[i], ks[i]
 		for name := range base {
 			for r, all := range rows(t, base[name]) {
 				var want []float64
@@ -273,7 +274,7 @@ func TestHeadsThatAreNoClassifiers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, reason := build(t)
-			passtest.Run(t, m, 2)
+			passtest.Run(t, m)
 			vit := passtest.Find(t, m)
 			if len(vit.Classifiers) != 0 {
 				t.Errorf("%d classifiers found, want none", len(vit.Classifiers))
