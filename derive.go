@@ -95,6 +95,9 @@ func (d *derivation) open(ctx context.Context) error {
 		if d.test, err = data.Open(d.o.Test); err != nil {
 			return err
 		}
+		if d.test.Classes == nil {
+			return &fault.Error{Kind: fault.Data, File: d.o.Test, Got: "images without classes", Want: "one folder per class, to tell right from wrong"}
+		}
 	}
 	d.result = &Result{Model: d.o.Model, Recipe: d.o.Recipe, RateAsked: d.o.Rate, Notes: d.base.notes}
 	d.o.Log.Info("base", "model", d.o.Model, "preprocess", d.base.pre.String(), "from", d.base.preFrom)
@@ -141,7 +144,7 @@ func (d *derivation) findClasses(ctx context.Context) error {
 	for _, c := range d.kept(logits) {
 		d.result.Classes = append(d.result.Classes, d.names[c])
 	}
-	if d.test != nil && d.test.Classes != nil {
+	if d.test != nil {
 		_, err = d.logitsOf(d.test.Classes)
 	}
 	return err
@@ -223,6 +226,9 @@ func (d *derivation) className(folders []string, logits int) []string {
 // splitData chooses calibration images of the wanted classes, and keeps part
 // of the data for judging when no test images are given.
 func (d *derivation) splitData(context.Context) error {
+	if d.test != nil {
+		d.result.Judged = d.o.Test
+	}
 	if d.set == nil {
 		return nil
 	}
@@ -242,11 +248,16 @@ func (d *derivation) splitData(context.Context) error {
 			return err
 		}
 	}
-	if d.test == nil && d.fit.Len() > 1 {
-		d.test, d.fit = d.fit.Split(d.o.Seed, validationPart)
-		d.result.Judged = fmt.Sprintf("a validation split of %d images of %s", d.test.Len(), d.o.Data)
-	} else if d.test != nil {
-		d.result.Judged = d.o.Test
+	if d.test == nil && len(d.names) > 0 {
+		switch test, rest := d.fit.Split(d.o.Seed, validationPart); {
+		case d.set.Classes == nil:
+			d.result.Notes = append(d.result.Notes, "the images have no classes, so no accuracy is measured")
+		case test.Len() == 0:
+			d.result.Notes = append(d.result.Notes, "there are too few images to hold some back, so no accuracy is measured; give others with --test")
+		default:
+			d.test, d.fit = test, rest
+			d.result.Judged = fmt.Sprintf("a validation split of %d images of %s", d.test.Len(), d.o.Data)
+		}
 	}
 	n := d.o.Images
 	if n == 0 {
@@ -490,7 +501,7 @@ func fileDigest(path string) (string, error) {
 
 // judge measures the accuracy of both models on the same images.
 func (d *derivation) judge(ctx context.Context) error {
-	if d.test == nil || d.test.Classes == nil || d.o.DryRun || len(d.names) == 0 {
+	if d.test == nil || d.o.DryRun || len(d.names) == 0 {
 		return nil
 	}
 	images := measure.FromSet(d.test, d.base.pre)

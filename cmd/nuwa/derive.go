@@ -178,7 +178,7 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 		asked = fmt.Sprintf(" (asked %.3f)", r.RateAsked)
 	}
 	fmt.Fprintf(w, "%s, recipe %s: removed %.3f of the multiply-accumulates%s\n", r.Model, r.Recipe, r.Rate, asked)
-	if r.Judged != "" {
+	if r.Judged != "" && r.Output != "" {
 		fmt.Fprintf(w, "accuracy on %s\n", r.Judged)
 	}
 	fmt.Fprintln(w)

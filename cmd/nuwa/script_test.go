@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -50,6 +51,7 @@ func environment(t *testing.T) []string {
 //	tiny NAME [TO]           copy a model of testmodels/tiny
 //	edit HOW FROM TO         copy a model with something wrong in it: see edits
 //	images DIR N CLASS|ten...   make N images of 16x16 pixels for each class; DIR-WxH, DIR-gray or .jpg say otherwise
+//	pack DIR ZIP                put the folders of DIR into an archive
 //	holds DIR FILE...        hold a folder to the files in it, all of them
 //	json FILE KEY[=VALUE]... hold a file, or stdout, to be one JSON document with these values in it
 func TestScripts(t *testing.T) {
@@ -63,7 +65,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "tiny": tiny, "edit": edit, "images": images, "holds": holds, "json": holdsJSON,
+			"exits": exits, "tiny": tiny, "edit": edit, "images": images, "pack": pack, "holds": holds, "json": holdsJSON,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -149,6 +151,14 @@ func picture(w, h, class int, seed uint64, gray bool) image.Image {
 		return one
 	}
 	return rgb
+}
+
+func pack(ts *testscript.TestScript, _ bool, args []string) {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	ts.Check(z.AddFS(os.DirFS(ts.MkAbs(args[0]))))
+	ts.Check(z.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b.Bytes(), 0o644))
 }
 
 func holds(ts *testscript.TestScript, _ bool, args []string) {
