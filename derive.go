@@ -285,7 +285,7 @@ func contains(xs []int, x int) bool {
 func (d *derivation) prune(ctx context.Context) error {
 	d.state = &passes.State{
 		Model: d.base.model, Engine: d.eng, Log: d.o.Log, Progress: d.o.Progress,
-		Options: passes.Options{Recipe: d.o.Recipe, Rate: d.o.Rate, Part: d.o.Widths.Part, Align: d.o.Align, Classes: d.wanted, Mask: d.o.Logits == "full"},
+		Options: passes.Options{Recipe: d.o.Recipe, Rate: d.o.Rate, Part: d.o.Widths.Part, Align: d.o.Align, Classes: d.wanted, Mask: d.o.Logits == "full", KeepNorms: d.o.Norms == "keep"},
 	}
 	if w := d.o.Widths; !w.IsZero() {
 		d.state.Options.Fixed = &passes.Width{QK: w.QK, VO: w.VO, Hidden: w.Hidden}

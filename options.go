@@ -31,6 +31,7 @@ type Options struct {
 	Recipe      string // "paper" or "best"; "" means "best"
 	Purify      string // "none", "ste", "first" or "second"; "" means "ste" for recipe paper where there are labelled images, else "none"
 	Logits      string // "sliced" (only wanted logits) or "full" (others masked); "" means "sliced"
+	Norms       string // "fast": layer norms in the operators that ONNX Runtime is fastest at; "keep": as exported; "" means "fast"
 	Calibration string // "images" or "synthetic"; "" means "images"
 	Images      int    // calibration images; 0 means the recipe's own number
 
@@ -109,6 +110,7 @@ func (o Options) withDefaults() (Options, error) {
 		choose("recipe", &o.Recipe, "best", "paper"),
 		choose("purify", &o.Purify, "", "none", purify.STE, purify.First, purify.Second),
 		choose("logits", &o.Logits, "sliced", "full"),
+		choose("norms", &o.Norms, "fast", "keep"),
 		choose("calibration", &o.Calibration, "images", "synthetic"),
 	} {
 		if err != nil {

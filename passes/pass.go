@@ -64,15 +64,16 @@ type State struct {
 
 // Options say what the pipeline shall make.
 type Options struct {
-	Recipe  string // "paper" or "best"
-	Rate    float64
-	Fixed   *Width  // explicit widths instead of a rate; zero leaves a part alone
-	Part    float64 // explicit hidden widths as a part of each block's
-	Align   int
-	Classes []int           // wanted logits; nil keeps all
-	Mask    bool            // mask the other logits instead of removing them
-	Purify  *purify.Options // nil for no purification
-	Lenient bool            // leave out purification where the model does not allow it
+	Recipe    string // "paper" or "best"
+	Rate      float64
+	Fixed     *Width  // explicit widths instead of a rate; zero leaves a part alone
+	Part      float64 // explicit hidden widths as a part of each block's
+	Align     int
+	Classes   []int           // wanted logits; nil keeps all
+	Mask      bool            // mask the other logits instead of removing them
+	KeepNorms bool            // leave layer norms as the exporter wrote them
+	Purify    *purify.Options // nil for no purification
+	Lenient   bool            // leave out purification where the model does not allow it
 }
 
 // Width is the widths of a block: of q/k and v/o per head, and of the hidden

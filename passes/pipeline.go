@@ -53,4 +53,6 @@ var Pipeline = append(Anchoring[:len(Anchoring):len(Anchoring)], []Pass{
 	{Name: "mlp", Doc: "choose hidden neurons and refit by least squares", Effect: Approximate, Run: runMLP, After: []Order{
 		{"attention", "hidden statistics are those of the slim attention, so that the refit makes up for it"},
 		{"plan", "widths must be known"}}},
+	{Name: "norms", Doc: "spell layer norms in operators that ONNX Runtime is fastest at", Effect: Exact, Run: runNorms, After: []Order{
+		{"mlp", "gradients and statistics are taken from the norms as the exporter wrote them"}}},
 }...)

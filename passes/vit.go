@@ -8,6 +8,7 @@ import (
 	"nuwa/passes/attention"
 	"nuwa/passes/focus"
 	"nuwa/passes/mlp"
+	"nuwa/passes/norms"
 	"nuwa/passes/structure"
 )
 
@@ -133,4 +134,15 @@ func (s *State) eliminate(sites []*structure.MLP, at []int, moments []*linalg.Mo
 		keep[i] = l.Eliminator.Kept()
 	}
 	return keep, nil
+}
+
+func runNorms(ctx context.Context, s *State) (string, error) {
+	if s.Options.KeepNorms {
+		return "", nil
+	}
+	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	if err != nil {
+		return "", err
+	}
+	return counted(norms.Spell(s.Model, shapes), "layer norms"), nil
 }

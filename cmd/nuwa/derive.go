@@ -65,6 +65,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.String("purify", "", "remove neurons that hurt first, by ste, first or second, or none; by default ste for recipe paper, none for best")
 	purifyFlags(f)
 	f.String("logits", "sliced", "sliced: only the wanted logits; full: the others masked")
+	f.String("norms", "fast", "fast: layer norms in the operators that ONNX Runtime is fastest at; keep: as exported, for runtimes with a fused norm")
 	f.String("calibration", "images", "images, or synthetic: standard-normal inputs, for models without images")
 	f.Int("images", 0, "calibration images; 0 means the recipe's number")
 	f.Uint64("seed", 0, "seed of every random choice")
@@ -135,7 +136,7 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 		Model: model, Output: v.GetString("output"),
 		Data: v.GetString("data"), Test: v.GetString("test"), Classes: a.list("classes"), Labels: v.GetString("labels"),
 		Rate: v.GetFloat64("rate"), Widths: nuwa.Widths{QK: v.GetInt("qk"), VO: v.GetInt("vo")}, Align: v.GetInt("align"),
-		Recipe: v.GetString("recipe"), Purify: v.GetString("purify"), Logits: v.GetString("logits"),
+		Recipe: v.GetString("recipe"), Purify: v.GetString("purify"), Logits: v.GetString("logits"), Norms: v.GetString("norms"),
 		Calibration: v.GetString("calibration"), Images: v.GetInt("images"),
 		Purification: a.purification(), Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
 		DryRun: v.GetBool("dry-run"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),

@@ -1,0 +1,196 @@
+// Package norms spells layer norms in the operators that ONNX Runtime's CPU
+// kernels are fastest at. Its own LayerNormalization, into which it also turns
+// the usual decomposition, goes through each row element by element; the same
+// norm as reductions and elementwise operators is vectorized throughout:
+//
+//	x − mean(x)  over  √(Σ(x − mean(x))² + d·ε)  times  γ·√d  plus  β
+//
+// The division by d moves out of the root and into γ, so nothing is computed
+// that LayerNormalization does not compute.
+//
+//	n := norms.Spell(model, shapes)
+//
+// Runtimes with a fused norm of their own prefer the original spelling. The
+// package may import graph and internal/engine.
+package norms
+
+import (
+	"math"
+
+	"nuwa/graph"
+	"nuwa/internal/engine"
+)
+
+// Spell rewrites the layer norms of m's main graph over the last axis, in
+// float32, and returns how many. The result is equal up to rounding.
+func Spell(m *graph.Model, s *engine.Shapes) int {
+	n := 0
+	for _, node := range append([]*graph.Node(nil), m.Graph.Nodes()...) {
+		if fused(m, s, node) || decomposed(m, s, node) {
+			n++
+		}
+	}
+	engine.Trim(m.Graph)
+	return n
+}
+
+// fused rewrites the operator LayerNormalization.
+func fused(m *graph.Model, s *engine.Shapes, n *graph.Node) bool {
+	if !n.Is("LayerNormalization") || s.Elem(n.Input(0)) != graph.Float32 {
+		return false
+	}
+	x, y := n.Input(0), n.Output(0)
+	dims, ok := s.Of(x)
+	axis := n.IntAttr("axis", -1)
+	if !ok || len(dims) == 0 || axis != -1 && int(axis) != len(dims)-1 || dims[len(dims)-1].Dynamic() {
+		return false
+	}
+	for i, o := range n.Outputs() {
+		if i > 0 && o != nil && len(o.Uses()) > 0 {
+			return false
+		}
+	}
+	gamma, beta := n.Input(1), n.Input(2)
+	if gamma == nil || gamma.Const() == nil {
+		return false
+	}
+	d := dims[len(dims)-1].Fixed
+	w, err := scaled(gamma.Const(), math.Sqrt(float64(d)))
+	if err != nil {
+		return false
+	}
+	g, name := m.Graph, label(n)
+	mean := reduce(m, "ReduceMean", x, name+"_mean")
+	centred := g.Add("Sub", name+"_centred", []*graph.Value{x, mean}).Output(0)
+	root := g.Add("Sqrt", name+"_root", []*graph.Value{squares(m, centred, d, float64(n.FloatAttr("epsilon", 1e-5)), name)}).Output(0)
+	v := g.Add("Div", name+"_unit", []*graph.Value{centred, root}).Output(0)
+	v = g.Add("Mul", name+"_scaled", []*graph.Value{v, g.AddConst(name+"_scale", w)}).Output(0)
+	if beta != nil {
+		v = g.Add("Add", name+"_shifted", []*graph.Value{v, beta}).Output(0)
+	}
+	y.ReplaceUses(v)
+	return true
+}
+
+// decomposed rewrites c / Sqrt(ReduceMean(c²) + ε), with what multiplies the
+// quotient, whatever c is.
+func decomposed(m *graph.Model, s *engine.Shapes, div *graph.Node) bool {
+	if !div.Is("Div") || s.Elem(div.Input(0)) != graph.Float32 {
+		return false
+	}
+	c := div.Input(0)
+	dims, ok := s.Of(c)
+	if !ok || len(dims) == 0 || dims[len(dims)-1].Dynamic() {
+		return false
+	}
+	root := only(div.Input(1), "Sqrt")
+	if root == nil {
+		return false
+	}
+	sum := only(root.Input(0), "Add")
+	if sum == nil {
+		return false
+	}
+	variance, eps := sum.Input(0), sum.Input(1)
+	if variance.Const() != nil {
+		variance, eps = eps, variance
+	}
+	mean := only(variance, "ReduceMean")
+	if mean == nil || eps.Const() == nil || eps.Const().Len() != 1 || !overLast(mean, len(dims)) {
+		return false
+	}
+	square := mean.Input(0).Producer()
+	switch {
+	case square.Is("Mul") && square.Input(0) == c && square.Input(1) == c:
+	case square.Is("Pow") && square.Input(0) == c && constant(square.Input(1)) == 2:
+	default:
+		return false
+	}
+	scale := div.Output(0).OnlyUser()
+	if !scale.Is("Mul") {
+		return false
+	}
+	at := 0
+	if scale.Input(0) == div.Output(0) {
+		at = 1
+	}
+	gamma := scale.Input(at)
+	if gamma.Const() == nil || gamma.Const().Type != graph.Float32 {
+		return false
+	}
+	d := dims[len(dims)-1].Fixed
+	w, err := scaled(gamma.Const(), math.Sqrt(float64(d)))
+	if err != nil {
+		return false
+	}
+	root.SetInput(0, squares(m, c, d, constant(eps), label(div)))
+	scale.SetInput(at, m.Graph.AddConst(label(div)+"_scale", w))
+	return true
+}
+
+// squares appends Σc² + d·ε over the last axis.
+func squares(m *graph.Model, c *graph.Value, d int64, eps float64, name string) *graph.Value {
+	g := m.Graph
+	v := g.Add("Mul", name+"_squared", []*graph.Value{c, c}).Output(0)
+	v = reduce(m, "ReduceSum", v, name+"_sum")
+	return g.Add("Add", name+"_safe", []*graph.Value{v, g.AddConst(name+"_eps", graph.Scalar(float32(float64(d)*eps)))}).Output(0)
+}
+
+// reduce appends a reduction over the last axis that keeps it, in the spelling
+// of the model's opset.
+func reduce(m *graph.Model, op string, v *graph.Value, name string) *graph.Value {
+	n := m.Graph.Add(op, name, []*graph.Value{v}, graph.Int("keepdims", 1))
+	if opset := m.Opset(""); opset >= 18 || op == "ReduceSum" && opset >= 13 {
+		n.SetInput(1, m.Graph.AddConst(name+"_axes", graph.NewTensor([]int64{1}, []int64{-1})))
+	} else {
+		n.SetAttr(graph.Ints("axes", -1))
+	}
+	return n.Output(0)
+}
+
+// overLast reports whether n reduces the last of rank axes, and keeps it.
+func overLast(n *graph.Node, rank int) bool {
+	axes, ok := n.IntsAttr("axes")
+	if v := n.Input(1); !ok && v != nil && v.Const() != nil {
+		axes, _ = v.Const().Ints()
+	}
+	return len(axes) == 1 && (axes[0] == -1 || axes[0] == int64(rank-1)) && n.IntAttr("keepdims", 1) == 1
+}
+
+// only returns the producer of v if it applies op and v has no other reader.
+func only(v *graph.Value, op string) *graph.Node {
+	if v == nil || len(v.Uses()) != 1 || !v.Producer().Is(op) {
+		return nil
+	}
+	return v.Producer()
+}
+
+// constant returns the number that v holds, NaN if it holds none or several.
+func constant(v *graph.Value) float64 {
+	if v == nil || v.Const() == nil || v.Const().Len() != 1 {
+		return math.NaN()
+	}
+	xs, err := v.Const().Floats()
+	if err != nil {
+		return math.NaN()
+	}
+	return xs[0]
+}
+
+func scaled(t *graph.Tensor, by float64) (*graph.Tensor, error) {
+	xs, err := t.Floats()
+	if err != nil {
+		return nil, err
+	}
+	for i := range xs {
+		xs[i] *= by
+	}
+	return graph.FromFloats(t.Type, t.Dims, xs)
+}
+
+func label(n *graph.Node) string {
+	if n.Name != "" {
+		return n.Name
+	}
+	return n.Output(0).Name()
+}

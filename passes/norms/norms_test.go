@@ -1,0 +1,120 @@
+package norms_test
+
+import (
+	"context"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"nuwa/graph"
+	"nuwa/importer"
+	"nuwa/internal/engine"
+	"nuwa/internal/ort"
+	"nuwa/passes"
+	"nuwa/passes/norms"
+	"nuwa/testmodels"
+)
+
+func TestMain(m *testing.M) {
+	if _, err := ort.Load(""); err != nil {
+		println(err.Error())
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func logits(t *testing.T, m *graph.Model) []float64 {
+	t.Helper()
+	feeds, err := engine.Inputs(m, 2, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := (&engine.Engine{Threads: 1}).Run(context.Background(), m, feeds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	xs, err := out[m.Graph.Outputs()[0].Name()].Floats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return xs
+}
+
+// Every model of two pre-norm blocks and a final norm has five norms, fused
+// from opset 17 on and decomposed before.
+func TestSpellKeepsOutputs(t *testing.T) {
+	cases, err := testmodels.Tiny()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, eng, ran := context.Background(), &engine.Engine{Threads: 1}, 0
+	for _, c := range cases {
+		if !c.Dynamic() || !strings.HasPrefix(c.File, "packed_1") && !strings.HasPrefix(c.File, "separate_1") && !strings.HasPrefix(c.File, "torchvision_1") {
+			continue
+		}
+		ran++
+		t.Run(c.File, func(t *testing.T) {
+			m, err := importer.Load(c.Path())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &passes.State{Model: m, Engine: eng}
+			if _, err := (&passes.Manager{SkipProof: true}).Run(ctx, s, passes.Cleaning); err != nil {
+				t.Fatal(err)
+			}
+			want := logits(t, m)
+			if n := norms.Spell(m, s.ViT.Shapes); n != 5 {
+				t.Errorf("%d norms rewritten, want 5", n)
+			}
+			if err := m.Check(); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range m.Graph.Nodes() {
+				if n.Is("LayerNormalization", "Pow") {
+					t.Errorf("%s is left", n)
+				}
+			}
+			top, diff := 0.0, 0.0
+			for i, x := range logits(t, m) {
+				top, diff = math.Max(top, math.Abs(want[i])), math.Max(diff, math.Abs(x-want[i]))
+			}
+			if !(diff <= 1e-5*top) {
+				t.Errorf("outputs moved by %.2g of %.2g", diff, top)
+			}
+			shapes, err := eng.Shapes(ctx, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := norms.Spell(m, shapes); n != 0 {
+				t.Errorf("a second run rewrites %d norms more", n)
+			}
+		})
+	}
+	if ran != 9 {
+		t.Errorf("%d models ran, want 9", ran)
+	}
+}
+
+// A norm whose variance something else reads, and one over another axis, stay.
+func TestSpellLeavesOthers(t *testing.T) {
+	m := graph.NewModel(graph.Opset{Version: 17})
+	g := m.Graph
+	x := g.AddInput("x", graph.TensorType(graph.Float32, graph.Fixed(2), graph.Fixed(3), graph.Fixed(4)))
+	w := g.AddConst("w", graph.NewTensor([]int64{3, 4}, make([]float32, 12)))
+	g.AddOutput(g.Add("LayerNormalization", "both_axes", []*graph.Value{x, w}, graph.Int("axis", 1)).Output(0))
+	sq := g.Add("Mul", "sq", []*graph.Value{x, x}).Output(0)
+	variance := g.Add("ReduceMean", "var", []*graph.Value{sq}, graph.Ints("axes", -1)).Output(0)
+	root := g.Add("Sqrt", "root", []*graph.Value{g.Add("Add", "safe", []*graph.Value{variance, g.AddConst("eps", graph.Scalar(float32(1e-5)))}).Output(0)}).Output(0)
+	unit := g.Add("Div", "unit", []*graph.Value{x, root}).Output(0)
+	g.AddOutput(g.Add("Mul", "y", []*graph.Value{unit, g.AddConst("g", graph.NewTensor([]int64{4}, []float32{1, 2, 3, 4}))}).Output(0))
+	g.AddOutput(variance)
+	shapes, err := (&engine.Engine{Threads: 1}).Shapes(context.Background(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := m.String()
+	if n := norms.Spell(m, shapes); n != 0 || m.String() != before {
+		t.Errorf("%d norms rewritten, want none:\n%s", n, m)
+	}
+}
