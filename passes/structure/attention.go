@@ -130,7 +130,7 @@ func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, re
 			seen[v] = true
 			for _, u := range v.Uses() {
 				switch n := u.Node; {
-				case n == nil:
+				case n == nil || n.Graph() != f.g:
 				case isProduct(n):
 					return n, u.Index, ""
 				case (n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...)) && len(computed(n)) == 1, throughHeads && f.mixesHeads(n, softmax):

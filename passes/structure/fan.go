@@ -78,8 +78,11 @@ func (f *finder) spreadOut(root *graph.Value, axis int) *fan {
 	return t
 }
 
-// plain is the function plain without the operators found out.
-func (f *finder) plain(n *graph.Node, x *graph.Value) bool { return f.notPlain[n] == "" && plain(n, x) }
+// plain is the function plain without the operators found out, and without
+// those in nested graphs.
+func (f *finder) plain(n *graph.Node, x *graph.Value) bool {
+	return n.Graph() == f.g && f.notPlain[n] == "" && plain(n, x)
+}
 
 // decodeFan sends the numbers of the root's elements through the fan's layout
 // operators, in ONNX Runtime, and reads off where they arrive. It returns true
