@@ -39,7 +39,7 @@ func Export(_ context.Context, o ExportOptions) (*Exported, error) {
 		return nil, err
 	}
 	info, err := exporter.Write(m, o.Output, exporter.Options{Force: o.Force, Weights: w, Validate: func(tmp string) error {
-		s, err := ort.NewSessionFile(tmp, ort.Options{Name: o.Output, Threads: eng.Threads, Optimize: ort.None})
+		s, err := ort.NewSessionFile(tmp, ort.Options{Name: o.Model, Threads: eng.Threads, Optimize: ort.None})
 		if err != nil {
 			return err
 		}

@@ -102,7 +102,7 @@ func (o Options) withDefaults() (Options, error) {
 			*field = choices[0]
 		}
 		if !slices.Contains(choices, *field) {
-			return bad(what, fmt.Sprintf("%q", *field), strings.Join(choices, " or "))
+			return bad(what, fmt.Sprintf("%q", *field), strings.TrimPrefix(strings.Join(choices, " or "), " or "))
 		}
 		return nil
 	}

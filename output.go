@@ -34,11 +34,16 @@ func vacant(output string, force bool, inputs ...string) error {
 	if err == nil {
 		err = os.Remove(probe)
 	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &fault.Error{Kind: fault.IO, File: output, Got: "a folder that is not there", Want: "a folder to write to", Remedy: "create the folder first"}
-	case err != nil:
-		return &fault.Error{Kind: fault.IO, File: output, Err: err, Remedy: "check the folder and its permissions"}
+	if err == nil {
+		return nil
 	}
-	return nil
+	dir := filepath.Dir(output)
+	if _, e := os.Stat(dir); errors.Is(e, fs.ErrNotExist) {
+		return &fault.Error{Kind: fault.IO, File: output, Got: "a folder that is not there", Want: "a folder to write to", Remedy: "create the folder first"}
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	return &fault.Error{Kind: fault.IO, File: output, Where: "output", Got: "the folder " + dir + " takes no new files", Err: err, Remedy: "check its permissions, or write elsewhere"}
 }

@@ -80,9 +80,12 @@ func (mgr *Manager) Run(ctx context.Context, s *State, list []Pass) ([]Report, e
 	return reports, nil
 }
 
-// inPass says in which pass an error happened.
+// inPass says in which pass an error happened, unless it names a file.
 func inPass(p Pass, err error) error {
 	if e, ok := err.(*fault.Error); ok {
+		if e.File != "" {
+			return e
+		}
 		c := *e
 		c.Where = "pass " + p.Name
 		if e.Where != "" {

@@ -38,9 +38,14 @@ func (a *app) demo() *cobra.Command {
 					return &fault.Error{Kind: fault.IO, File: in(name), Err: err}
 				}
 			}
+			kept := a.config.GetString("output")
+			output := kept
+			if kept == "" {
+				output = in("slim.onnx")
+			}
 			show, done := a.progress()
 			res, err := nuwa.Derive(cmd.Context(), nuwa.Options{
-				Model: in("vit.onnx"), Output: in("slim.onnx"), Labels: in("labels.txt"),
+				Model: in("vit.onnx"), Output: output, Force: a.config.GetBool("force"), Labels: in("labels.txt"),
 				Data: in("vehicles.zip") + "/train", Test: in("vehicles.zip") + "/test",
 				Classes: a.list("classes"), Rate: a.config.GetFloat64("rate"), Recipe: a.config.GetString("recipe"),
 				Preprocess: nuwa.Preprocess{Mean: []float32{.5, .5, .5}, Std: []float32{.5, .5, .5}},
@@ -50,13 +55,25 @@ func (a *app) demo() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if res.Model = "vit.onnx"; kept == "" {
+				res.Output = ""
+			}
 			return a.print(res, func(w io.Writer) error {
 				fmt.Fprintf(w, "A ViT that tells %d kinds of things apart, slimmed for the few that a device looks for.\n", len(testmodels.Labels()))
 				fmt.Fprintln(w)
-				return writeResult(w, res)
+				if err := writeResult(w, res); err != nil {
+					return err
+				}
+				if kept != "" {
+					return writeEnd(w, res)
+				}
+				_, err := fmt.Fprintf(w, "\nderived in %.1f s; give -o to keep the slim model\n", res.Seconds)
+				return err
 			})
 		},
 	}
+	c.Flags().StringP("output", "o", "", "where to keep the slim model")
+	c.Flags().Bool("force", false, "replace an existing output")
 	c.Flags().StringSlice("classes", []string{"car", "truck"}, "wanted classes")
 	c.Flags().Float64("rate", 0.5, "part of the multiply-accumulates to remove")
 	c.Flags().String("recipe", "best", "paper or best")

@@ -49,7 +49,12 @@ wanted ones only: the second figure is the one to compare with.`,
 			if err := rep.write(res); err != nil {
 				return err
 			}
-			return a.print(res, func(w io.Writer) error { return writeResult(w, res) })
+			return a.print(res, func(w io.Writer) error {
+				if err := writeResult(w, res); err != nil {
+					return err
+				}
+				return writeEnd(w, res)
+			})
 		},
 	}
 	f := c.Flags()
@@ -206,10 +211,15 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 	for _, n := range r.Notes {
 		fmt.Fprintln(w, "note:", n)
 	}
-	if r.Output == "" {
-		fmt.Fprintf(w, "\nplanned in %.1f s; nothing was written\n", r.Seconds)
-	} else {
-		fmt.Fprintf(w, "\nwrote %s, derived in %.1f s\n", r.Output, r.Seconds)
-	}
 	return nil
+}
+
+// writeEnd says where the result is.
+func writeEnd(w io.Writer, r *nuwa.Result) (err error) {
+	if r.Output == "" {
+		_, err = fmt.Fprintf(w, "\nplanned in %.1f s; nothing was written\n", r.Seconds)
+	} else {
+		_, err = fmt.Fprintf(w, "\nwrote %s, derived in %.1f s\n", r.Output, r.Seconds)
+	}
+	return err
 }

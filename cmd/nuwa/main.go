@@ -145,7 +145,7 @@ func unknownCommand(root *cobra.Command, name string) error {
 func args(n, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, got []string) error {
 		if len(got) < n || len(got) > most {
-			return &fault.Error{Kind: fault.Usage, Got: fmt.Sprintf("%d arguments %q", len(got), got), Want: what, Remedy: "see " + cmd.CommandPath() + " --help"}
+			return &fault.Error{Kind: fault.Usage, Got: fmt.Sprintf("the arguments %q", got), Want: what, Remedy: "see " + cmd.CommandPath() + " --help"}
 		}
 		return nil
 	}

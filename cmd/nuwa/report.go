@@ -68,5 +68,9 @@ func (r *report) discard() {
 }
 
 func ioError(path string, err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err // of a temporary name, which means nothing to the user
+	}
 	return &fault.Error{Kind: fault.IO, File: path, Err: err, Remedy: "check the folder, its permissions and the space left"}
 }

@@ -3,6 +3,7 @@ package purify
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"nuwa/graph"
@@ -71,7 +72,7 @@ func (o Options) withDefaults(fixed int) (Options, error) {
 			*field = choices[0]
 		}
 		if !slices.Contains(choices, *field) {
-			return &fault.Error{Kind: fault.Usage, Where: "purification, " + what, Got: fmt.Sprintf("%q", *field), Want: fmt.Sprint(choices)}
+			return &fault.Error{Kind: fault.Usage, Where: "purification, " + what, Got: fmt.Sprintf("%q", *field), Want: strings.Join(choices, " or ")}
 		}
 		return nil
 	}
