@@ -6,7 +6,8 @@
 //		Model: "vit.onnx", Output: "slim.onnx",
 //		Data: "photos", Classes: []string{"cat", "dog", "ship"}, Rate: 0.4,
 //	})
-//	fmt.Println(res.Slim.Accuracy.Restricted, res.Rate)
+//	slim := res.Summary.Models[1]
+//	fmt.Println(res.Rate, slim.Accuracy.Restricted.Accuracy)
 //
 // Inspect, Eval, Compare, Bench and Export are the other verbs. All of them
 // need ONNX Runtime: see Doctor for where it is looked for.

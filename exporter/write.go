@@ -40,10 +40,10 @@ const (
 
 // Info says what Write wrote.
 type Info struct {
-	Path      string
-	Bytes     int64
-	DataPath  string // "" where all weights are in the model file
-	DataBytes int64
+	Path      string `json:"path"`
+	Bytes     int64  `json:"bytes"`
+	DataPath  string `json:"data_path,omitempty"` // "" where all weights are in the model file
+	DataBytes int64  `json:"data_bytes,omitempty"`
 }
 
 // Write writes m to path. Both files are written in a temporary folder beside

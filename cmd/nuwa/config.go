@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
 
 	"nuwa/internal/fault"
 )
@@ -18,14 +19,20 @@ var envNames = strings.NewReplacer("-", "_")
 
 func envName(flag string) string { return envPrefix + "_" + strings.ToUpper(envNames.Replace(flag)) }
 
+// newConfig reads the environment only, until flags are bound.
+func newConfig() *viper.Viper {
+	v := viper.New()
+	v.SetEnvPrefix(envPrefix)
+	v.SetEnvKeyReplacer(envNames)
+	v.AutomaticEnv()
+	return v
+}
+
 // load gives every flag that is not on the command line the value of NUWA_FLAG
 // in the environment, or else of the config file. One file may serve all
 // commands: a key is known when some command has a flag of that name.
 func (a *app) load(cmd *cobra.Command) error {
 	v := a.config
-	v.SetEnvPrefix(envPrefix)
-	v.SetEnvKeyReplacer(envNames)
-	v.AutomaticEnv()
 	if err := v.BindPFlags(cmd.Flags()); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)   // a second Ctrl-C ends the process at once
 	signal.Ignore(syscall.SIGXFSZ) // writing past a limit on file sizes is an error like others
-	a := &app{out: stdout, err: stderr, config: viper.New()}
+	a := &app{out: stdout, err: stderr, config: newConfig()}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(stdout)
