@@ -157,7 +157,7 @@ func tryPruning(t *testing.T, m *graph.Model, rng *rand.Rand, kind string, c *ta
 func pruneAtRandom(t *testing.T, m *graph.Model, vit *structure.ViT, specs []*attention.Spectrum, ref *reference, rng *rand.Rand, c *tally) (func(want, got passtest.Outputs) (passtest.Outputs, passtest.Outputs), error) {
 	cut := func(want, got passtest.Outputs) (passtest.Outputs, passtest.Outputs) { return want, got }
 	if ks := vit.Classifiers; len(ks) > 0 && !slices.ContainsFunc(ks, func(k *structure.Classifier) bool { return k.Softmax || k.Classes != ks[0].Classes }) {
-		classes := rng.Perm(ks[0].Classes)[:1+rng.IntN(ks[0].Classes-1)]
+		classes := rng.Perm(ks[0].Classes)[:1+rng.IntN(max(1, ks[0].Classes-1))]
 		names := map[string]bool{}
 		for _, k := range ks {
 			names[k.Output.Name()] = true
