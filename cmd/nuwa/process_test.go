@@ -24,7 +24,7 @@ func start(t *testing.T, dir string, name string, args ...string) (*exec.Cmd, fu
 	cmd := exec.Command(name, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
-	cmd.Env = append(os.Environ(), environment(t)...)
+	cmd.Env = append(environment(t), "PATH="+os.Getenv("PATH"), "HOME="+dir)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
