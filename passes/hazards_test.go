@@ -244,7 +244,7 @@ func TestTraps(t *testing.T) {
 			}
 			for seed := range uint64(4) {
 				var c tally
-				if err := tryPruning(t, base.Clone(), rand.New(rand.NewPCG(seed, 4)), "", &c); err != nil {
+				if err := tryPruning(t, base.Clone(), rand.New(rand.NewPCG(seed, 4)), "", nil, &c); err != nil {
 					t.Errorf("seed %d: %v", seed, err)
 				}
 				if c.valid != 1 {

@@ -103,14 +103,18 @@ type mutation struct {
 	apply func(x *mutant) bool
 }
 
-// mutations are drawn from with equal chances.
-var mutations = []mutation{
-	{"insert", (*mutant).insert}, {"insert", (*mutant).insert}, {"insert", (*mutant).insert}, {"insert", (*mutant).insert},
-	{"consumer", (*mutant).consumer}, {"consumer", (*mutant).consumer},
-	{"share", (*mutant).share}, {"rewire", (*mutant).rewire}, {"rewire", (*mutant).rewire},
-	{"attribute", (*mutant).attribute}, {"attribute", (*mutant).attribute}, {"target", (*mutant).target},
-	{"swap", (*mutant).swap}, {"chain", (*mutant).chain},
-}
+// mutations are drawn from with chances that make up for how few of a kind give
+// a model that runs.
+var mutations = slices.Concat(
+	slices.Repeat([]mutation{{"insert", (*mutant).insert}}, 8),
+	slices.Repeat([]mutation{{"consumer", (*mutant).consumer}}, 3),
+	slices.Repeat([]mutation{{"share", (*mutant).share}}, 2),
+	slices.Repeat([]mutation{{"rewire", (*mutant).rewire}}, 4),
+	slices.Repeat([]mutation{{"chain", (*mutant).chain}}, 2),
+	slices.Repeat([]mutation{{"attribute", (*mutant).attribute}}, 16),
+	slices.Repeat([]mutation{{"target", (*mutant).target}}, 12),
+	slices.Repeat([]mutation{{"swap", (*mutant).swap}}, 16),
+)
 
 // mutate returns a mutant of s and the name of what was done, nil where the
 // draw did not apply.

@@ -211,7 +211,7 @@ func TestRandomSpellingsOfAttention(t *testing.T) {
 			t.Errorf("seed %d: %s: declined: %q", seed, strings.Join(s.said, "; "), reasonsOf(vit))
 			continue
 		}
-		if err := tryPruning(t, m, rand.New(rand.NewPCG(seed, 7)), "spelling", &c); err != nil {
+		if err := tryPruning(t, m, rand.New(rand.NewPCG(seed, 7)), "spelling", nil, &c); err != nil {
 			t.Errorf("seed %d: %s: %v", seed, strings.Join(s.said, "; "), err)
 		}
 	}
