@@ -6,7 +6,8 @@
 //	x − mean(x)  over  √(Σ(x − mean(x))² + d·ε)  times  γ·√d  plus  β
 //
 // The division by d moves out of the root and into γ, so nothing is computed
-// that LayerNormalization does not compute.
+// that LayerNormalization does not compute. Where only linear maps read the
+// norm, γ and β move on into their weights and biases.
 //
 //	n := norms.Spell(model, shapes)
 //
@@ -26,70 +27,76 @@ import (
 func Spell(m *graph.Model, s *engine.Shapes) int {
 	n := 0
 	for _, node := range append([]*graph.Node(nil), m.Graph.Nodes()...) {
-		if fused(m, s, node) || decomposed(m, s, node) {
+		scale := fused(m, s, node)
+		if scale == nil {
+			scale = decomposed(m, s, node)
+		}
+		if scale != nil {
 			n++
+			fold(m, scale)
 		}
 	}
 	engine.Trim(m.Graph)
 	return n
 }
 
-// fused rewrites the operator LayerNormalization.
-func fused(m *graph.Model, s *engine.Shapes, n *graph.Node) bool {
+// fused rewrites the operator LayerNormalization, and returns the Mul by γ·√d.
+func fused(m *graph.Model, s *engine.Shapes, n *graph.Node) *graph.Node {
 	if !n.Is("LayerNormalization") || s.Elem(n.Input(0)) != graph.Float32 {
-		return false
+		return nil
 	}
 	x, y := n.Input(0), n.Output(0)
 	dims, ok := s.Of(x)
 	axis := n.IntAttr("axis", -1)
 	if !ok || len(dims) == 0 || axis != -1 && int(axis) != len(dims)-1 || dims[len(dims)-1].Dynamic() {
-		return false
+		return nil
 	}
 	for i, o := range n.Outputs() {
 		if i > 0 && o != nil && len(o.Uses()) > 0 {
-			return false
+			return nil
 		}
 	}
 	gamma, beta := n.Input(1), n.Input(2)
 	if gamma == nil || gamma.Const() == nil {
-		return false
+		return nil
 	}
 	d := dims[len(dims)-1].Fixed
 	w, err := scaled(gamma.Const(), math.Sqrt(float64(d)))
 	if err != nil {
-		return false
+		return nil
 	}
 	g, name := m.Graph, label(n)
 	mean := reduce(m, "ReduceMean", x, name+"_mean")
 	centred := g.Add("Sub", name+"_centred", []*graph.Value{x, mean}).Output(0)
 	root := g.Add("Sqrt", name+"_root", []*graph.Value{squares(m, centred, d, float64(n.FloatAttr("epsilon", 1e-5)), name)}).Output(0)
 	v := g.Add("Div", name+"_unit", []*graph.Value{centred, root}).Output(0)
-	v = g.Add("Mul", name+"_scaled", []*graph.Value{v, g.AddConst(name+"_scale", w)}).Output(0)
+	scale := g.Add("Mul", name+"_scaled", []*graph.Value{v, g.AddConst(name+"_scale", w)})
+	v = scale.Output(0)
 	if beta != nil {
 		v = g.Add("Add", name+"_shifted", []*graph.Value{v, beta}).Output(0)
 	}
 	y.ReplaceUses(v)
-	return true
+	return scale
 }
 
 // decomposed rewrites c / Sqrt(ReduceMean(c²) + ε), with what multiplies the
-// quotient, whatever c is.
-func decomposed(m *graph.Model, s *engine.Shapes, div *graph.Node) bool {
+// quotient, whatever c is, and returns that Mul.
+func decomposed(m *graph.Model, s *engine.Shapes, div *graph.Node) *graph.Node {
 	if !div.Is("Div") || s.Elem(div.Input(0)) != graph.Float32 {
-		return false
+		return nil
 	}
 	c := div.Input(0)
 	dims, ok := s.Of(c)
 	if !ok || len(dims) == 0 || dims[len(dims)-1].Dynamic() {
-		return false
+		return nil
 	}
 	root := only(div.Input(1), "Sqrt")
 	if root == nil {
-		return false
+		return nil
 	}
 	sum := only(root.Input(0), "Add")
 	if sum == nil {
-		return false
+		return nil
 	}
 	variance, eps := sum.Input(0), sum.Input(1)
 	if variance.Const() != nil {
@@ -97,18 +104,18 @@ func decomposed(m *graph.Model, s *engine.Shapes, div *graph.Node) bool {
 	}
 	mean := only(variance, "ReduceMean")
 	if mean == nil || eps.Const() == nil || eps.Const().Len() != 1 || !overLast(mean, len(dims)) {
-		return false
+		return nil
 	}
 	square := mean.Input(0).Producer()
 	switch {
 	case square.Is("Mul") && square.Input(0) == c && square.Input(1) == c:
 	case square.Is("Pow") && square.Input(0) == c && constant(square.Input(1)) == 2:
 	default:
-		return false
+		return nil
 	}
 	scale := div.Output(0).OnlyUser()
 	if !scale.Is("Mul") {
-		return false
+		return nil
 	}
 	at := 0
 	if scale.Input(0) == div.Output(0) {
@@ -116,16 +123,16 @@ func decomposed(m *graph.Model, s *engine.Shapes, div *graph.Node) bool {
 	}
 	gamma := scale.Input(at)
 	if gamma.Const() == nil || gamma.Const().Type != graph.Float32 {
-		return false
+		return nil
 	}
 	d := dims[len(dims)-1].Fixed
 	w, err := scaled(gamma.Const(), math.Sqrt(float64(d)))
 	if err != nil {
-		return false
+		return nil
 	}
 	root.SetInput(0, squares(m, c, d, constant(eps), label(div)))
 	scale.SetInput(at, m.Graph.AddConst(label(div)+"_scale", w))
-	return true
+	return scale
 }
 
 // squares appends Σc² + d·ε over the last axis.
