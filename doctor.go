@@ -25,7 +25,7 @@ func Doctor(r Runtime) (*Health, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Health{Version: Version, Library: lib.Path, Source: lib.Source, Runtime: lib.Version, API: int(lib.API), Threads: ort.ThreadCount(r.Threads)}
+	h := &Health{Version: Version, Library: lib.Path, Source: lib.Source, Runtime: lib.Version, API: lib.API, Threads: ort.ThreadCount(r.Threads)}
 	for _, p := range lib.Providers() {
 		h.Providers = append(h.Providers, string(p))
 	}

@@ -3,6 +3,7 @@ package nuwa
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -214,9 +215,9 @@ func inFile(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := err.(*fault.Error); ok && e.File == "" {
+	var e *fault.Error
+	if errors.As(err, &e) && e.File == "" {
 		e.File = path
-		return e
 	}
 	return err
 }

@@ -198,7 +198,9 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 		}
 	}
 	fmt.Fprintln(w)
-	writeBlocks(w, r.Blocks)
+	if err := writeBlocks(w, r.Blocks); err != nil {
+		return err
+	}
 	if r.Purification != nil {
 		fmt.Fprintln(w)
 		if err := writePurification(w, r.Purification); err != nil {

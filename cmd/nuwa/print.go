@@ -14,13 +14,13 @@ import (
 )
 
 // writeBlocks prints widths before and after.
-func writeBlocks(w io.Writer, blocks []nuwa.BlockWidths) {
+func writeBlocks(w io.Writer, blocks []nuwa.BlockWidths) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "block\theads\tq/k\tv/o\thidden")
 	for i, b := range blocks {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", i, number(b.Heads), change(b.QK), change(b.VO), change(b.Hidden))
 	}
-	t.Flush()
+	return t.Flush()
 }
 
 func number(n int) string {
