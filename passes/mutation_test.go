@@ -106,11 +106,8 @@ func tryPruning(t *testing.T, m *graph.Model, rng *rand.Rand, kind string, first
 		v.Type = nil
 	}
 	engine.Trim(m.Graph)
-	if m.Graph.Sort() != nil || m.Check() != nil {
-		return nil
-	}
-	want, err := passtest.TryRun(t, m)
-	if err != nil || !finite(want) {
+	want, ok := outcome(t, m)
+	if !ok {
 		return nil
 	}
 	c.valid++
@@ -249,6 +246,16 @@ func pruneAtRandom(t *testing.T, m *graph.Model, vit *structure.ViT, specs []*at
 	}
 	c.declined += len(vit.Declined)
 	return cut, nil
+}
+
+// outcome runs m; ok is false where it is no sound model, does not run, or gives
+// numbers that are not finite.
+func outcome(t *testing.T, m *graph.Model) (all []passtest.Outputs, ok bool) {
+	if m.Graph.Sort() != nil || m.Check() != nil {
+		return nil, false
+	}
+	all, err := passtest.TryRun(t, m)
+	return all, err == nil && finite(all)
 }
 
 func finite(all []passtest.Outputs) bool {

@@ -238,11 +238,8 @@ func (f *finder) side(ctx context.Context, product *graph.Node, i, widthAxis int
 	if len(l.W.Uses()) > 1 {
 		return sideOf{reason: fmt.Sprintf("the weight of %s is shared with %s", l.Node, otherUser(l.W, l.Node))}, nil
 	}
-	o, err := newOperand(l, t, leaf, widthAxis)
-	if err != nil {
-		return sideOf{reason: err.Error()}, nil
-	}
-	return sideOf{operand: o}, nil
+	o, reason := newOperand(l, t, leaf, widthAxis)
+	return sideOf{operand: o, reason: reason}, nil
 }
 
 // linearBehind walks from v back through plain operators to what a linear map

@@ -26,26 +26,26 @@ type Operand struct {
 }
 
 // newOperand reads the leaf as heads × width, the width on the given axis of
-// the target counted from the end.
-func newOperand(l *Linear, t *fan, leaf *Leaf, fromEnd int) (*Operand, error) {
+// the target counted from the end, or tells why it cannot be read so.
+func newOperand(l *Linear, t *fan, leaf *Leaf, fromEnd int) (o *Operand, reason string) {
 	lay := leaf.layout
 	axis := len(lay.dst) - fromEnd
-	o := &Operand{Linear: l, Leaf: leaf, fan: t, widthAxis: axis}
+	o = &Operand{Linear: l, Leaf: leaf, fan: t, widthAxis: axis}
 	if axis < 0 {
-		return nil, fmt.Errorf("its product has rank %d", len(lay.dst))
+		return nil, fmt.Sprintf("its product has rank %d", len(lay.dst))
 	}
 	for _, f := range lay.dst[axis] {
 		if lay.factors[f].axis != lay.channel {
-			return nil, fmt.Errorf("the product sums over tokens, not over channels")
+			return nil, "the product sums over tokens, not over channels"
 		}
 	}
 	o.heads, o.width = lay.headFactors(axis)
 	if len(o.width) == 0 {
-		return nil, fmt.Errorf("the product sums over tokens, not over channels")
+		return nil, "the product sums over tokens, not over channels"
 	}
 	for _, f := range o.heads {
 		if p := lay.dstPlace(f); p.axis >= len(lay.dst)-2 {
-			return nil, fmt.Errorf("heads lie on an axis that the product works on")
+			return nil, "heads lie on an axis that the product works on"
 		}
 	}
 	base := []int{int(lay.offset)}
@@ -59,7 +59,7 @@ func newOperand(l *Linear, t *fan, leaf *Leaf, fromEnd int) (*Operand, error) {
 		}
 		o.Channels = append(o.Channels, cols)
 	}
-	return o, nil
+	return o, ""
 }
 
 func spread(base []int, f factor) []int {
