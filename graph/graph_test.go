@@ -33,7 +33,12 @@ func TestRemoveIsRefusedWhileUsed(t *testing.T) {
 
 func TestReplaceUsesKeepsTheSignature(t *testing.T) {
 	m, x, h, y := small(t)
+	y.Type = TensorType(Float32, Sym("batch"), Fixed(2))
+	h.Type = TensorType(Float32, Sym("other"), Fixed(2))
 	y.ReplaceUses(h)
+	if got := m.Graph.Outputs()[0].Type.String(); got != "f32[batch,2]" {
+		t.Errorf("output is declared as %s, want f32[batch,2]", got)
+	}
 	if err := y.Producer().Remove(); err != nil {
 		t.Fatal(err)
 	}

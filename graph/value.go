@@ -117,9 +117,9 @@ func (v *Value) dropUse(u Use) {
 }
 
 // ReplaceUses makes everything that reads v read w instead. Where v is an
-// output of a graph, w takes over v's name, so that the model's signature
-// stays: if w's own name is part of a signature, an Identity node is put
-// between.
+// output of a graph, w takes over v's name and declared type, so that the
+// model's signature stays: if w's own name is part of a signature, an Identity
+// node is put between.
 func (v *Value) ReplaceUses(w *Value) {
 	if v == w {
 		return
@@ -138,10 +138,7 @@ func (v *Value) ReplaceUses(w *Value) {
 			v.graph.Rename(v, v.graph.UniqueName(name+"_replaced"))
 			u.Graph.Rename(out, name)
 		}
-		if out.Type == nil {
-			out.Type = v.Type.Clone()
-		}
-		out.Doc, out.Metadata = v.Doc, v.Metadata
+		out.Type, out.Doc, out.Metadata = v.Type.Clone(), v.Doc, v.Metadata
 		u.Graph.SetOutput(u.Index, out)
 	}
 }
