@@ -45,6 +45,9 @@ func Compare(ctx context.Context, o CompareOptions) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	if base.preFrom == fromDefaults && slim.preFrom == fromMetadata && slices.Equal(imageDims(base.model), imageDims(slim.model)) {
+		base.pre, base.preFrom = slim.pre, "the slim model's metadata" // it was derived so
+	}
 	tellApart(base, slim)
 	sum := &Summary{Models: []measure.Report{{Name: base.label()}, {Name: slim.label()}}}
 	for i, f := range []*opened{base, slim} {

@@ -133,6 +133,9 @@ func (d *derivation) findClasses(ctx context.Context) error {
 		if d.classOf, err = d.base.match(d.set.Classes, logits); err != nil {
 			return d.withoutClasses(ctx, inFile(d.o.Data, err))
 		}
+		if err := d.normalize(ctx); err != nil {
+			return err
+		}
 	}
 	if d.wanted, err = d.base.resolve(d.o.Classes, folders, logits); err != nil {
 		return d.withoutClasses(ctx, err)
@@ -468,7 +471,7 @@ func (d *derivation) provenance() error {
 		value any
 		skip  bool
 	}{
-		{metaPreprocess, d.base.pre, d.base.preFrom == "defaults" && len(d.o.Preprocess.Mean) == 0},
+		{metaPreprocess, d.base.pre, d.base.preFrom == fromDefaults},
 		{metaWidths, d.state.Widths, false},
 		{metaClasses, d.result.Classes, len(d.result.Classes) == 0 || d.o.Logits == "full"},
 		{metaClasses, d.names, len(d.names) == 0 || d.o.Logits != "full"},

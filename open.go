@@ -31,6 +31,12 @@ const (
 	metaVersion    = "nuwa.version"
 )
 
+// Where preprocessing comes from.
+const (
+	fromMetadata = "the model's metadata"
+	fromDefaults = "defaults" // nothing tells
+)
+
 // start loads ONNX Runtime and returns the engine that uses it.
 func start(r Runtime) (*engine.Engine, error) {
 	if err := r.check(); err != nil {
@@ -112,7 +118,7 @@ func (f *opened) findPreprocess(o Preprocess) error {
 		if err := json.Unmarshal([]byte(s), &f.pre); err != nil {
 			return &fault.Error{Kind: fault.Model, File: f.path, Where: "metadata " + metaPreprocess, Err: err}
 		}
-		f.preFrom = "the model's metadata"
+		f.preFrom = fromMetadata
 	} else {
 		pre, file, err := data.FindPreprocess(f.path)
 		if err != nil {
@@ -120,11 +126,14 @@ func (f *opened) findPreprocess(o Preprocess) error {
 		}
 		f.pre, f.preFrom = pre, file
 		if file == "" {
-			f.pre, f.preFrom = data.Default(0, 0), "defaults"
+			f.pre, f.preFrom = data.Default(0, 0), fromDefaults
 			f.pre.Mean, f.pre.Std = []float32{0.5, 0.5, 0.5}, []float32{0.5, 0.5, 0.5}
 		}
 	}
 	f.pre = o.apply(f.pre)
+	if f.preFrom == fromDefaults && (len(o.Mean) > 0 || len(o.Std) > 0) {
+		f.preFrom = "the options"
+	}
 	if o.Size > 0 {
 		f.pre.Height, f.pre.Width = o.Size, o.Size
 	}

@@ -1,9 +1,7 @@
 package nuwa_test
 
 import (
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"nuwa"
@@ -13,16 +11,7 @@ import (
 // The demo's anchor is written and judged, keeps every logit, leaves no
 // checkpoint, and recipe paper purifies before it prunes.
 func TestPurifyTheDemo(t *testing.T) {
-	dir := t.TempDir()
-	in := func(name string) string { return filepath.Join(dir, name) }
-	for name, content := range map[string][]byte{
-		"vit.onnx": testmodels.Demo(), "vehicles.zip": testmodels.Images(), "labels.txt": []byte(strings.Join(testmodels.Labels(), "\n")),
-		"preprocessor_config.json": testmodels.Preprocessor(),
-	} {
-		if err := os.WriteFile(in(name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	in := demoFiles(t, true)
 	classes := []string{"car", "truck"}
 	learn := nuwa.Purification{Steps: 150}
 	res, err := nuwa.Purify(t.Context(), nuwa.PurifyOptions{
