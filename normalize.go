@@ -141,12 +141,31 @@ func lowered(before, after []float64) bool {
 }
 
 // normalize settles how pixel values are scaled, before anything else looks at
-// images.
-func (d *derivation) normalize(ctx context.Context) error {
-	note, err := d.base.findNormalization(ctx, d.eng, d.set, d.classOf, d.o.Seed)
-	if note != "" {
-		d.result.Notes = append(d.result.Notes, note)
-		d.o.Log.Info("base", "preprocess", d.base.pre.String(), "from", d.base.preFrom)
+// images. What was found is shared by all tasks with the same images.
+func (t *task) normalize(ctx context.Context) error {
+	key := fmt.Sprint(t.set.Root, " ", t.o.Seed)
+	t.base.mu.Lock()
+	defer t.base.mu.Unlock()
+	found, ok := t.base.normalized[key]
+	if !ok {
+		file := *t.file
+		note, err := file.findNormalization(ctx, t.eng, t.set, t.classOf, t.o.Seed)
+		if err != nil {
+			return err
+		}
+		found = normalized{file.pre, file.preFrom, note}
+		t.base.normalized[key] = found
 	}
-	return err
+	t.file.pre, t.file.preFrom = found.pre, found.from
+	if found.note != "" {
+		t.notes = append(t.notes, found.note)
+		t.o.Log.Info("base", "preprocess", t.file.pre.String(), "from", t.file.preFrom)
+	}
+	return nil
+}
+
+// normalized is preprocessing that was settled for some images.
+type normalized struct {
+	pre        data.Preprocess
+	from, note string
 }

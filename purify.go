@@ -67,48 +67,42 @@ func Purify(ctx context.Context, o PurifyOptions) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &derivation{o: all, eng: eng, began: time.Now(), list: passes.Anchoring, unmask: true}
-	defer d.close()
-	for _, stage := range []func(context.Context) error{d.open, d.findClasses, d.splitData, d.prune, d.writeProven} {
-		if err := stage(ctx); err != nil {
-			return nil, inFile(o.Model, err)
-		}
-	}
-	return d.result, d.dropCheckpoint()
+	res, err := derive(ctx, eng, all, true, passes.Anchoring, nil)
+	return res, inFile(o.Model, err)
 }
 
 // checkpoint is the file that purification goes on from after an interruption;
 // "" where nothing is written.
-func (d *derivation) checkpoint() string {
+func (t *task) checkpoint() string {
 	switch {
-	case d.o.Purification.Checkpoint != "" || d.o.DryRun:
-		return d.o.Purification.Checkpoint
+	case t.o.Purification.Checkpoint != "" || t.o.DryRun:
+		return t.o.Purification.Checkpoint
 	default:
-		return d.o.Output + ".purify"
+		return t.o.Output + ".purify"
 	}
 }
 
 // dropCheckpoint removes the checkpoint of a purification whose result is in
 // the model that was written.
-func (d *derivation) dropCheckpoint() error {
-	if d.result.Purification == nil || d.checkpoint() == "" || d.o.DryRun {
+func (t *task) dropCheckpoint() error {
+	if t.state.Purified == nil || t.checkpoint() == "" || t.o.DryRun {
 		return nil
 	}
-	if err := os.Remove(d.checkpoint()); err != nil && !os.IsNotExist(err) {
-		return &fault.Error{Kind: fault.IO, File: d.checkpoint(), Err: err}
+	if err := os.Remove(t.checkpoint()); err != nil && !os.IsNotExist(err) {
+		return &fault.Error{Kind: fault.IO, File: t.checkpoint(), Err: err}
 	}
 	return nil
 }
 
 // purification brings the images of the wanted classes into memory, a part of
 // them for choosing the mask. It returns nil for no purification.
-func (d *derivation) purification(ctx context.Context) (*purify.Options, error) {
-	p, method, labelled := d.o.Purification, d.o.Purify, d.pool != nil && d.classOf != nil && d.o.Calibration == "images"
-	if method == "" && d.o.Recipe == "paper" {
+func (t *task) purification(ctx context.Context) (*purify.Options, error) {
+	p, method, labelled := t.o.Purification, t.o.Purify, t.pool != nil && t.classOf != nil && t.o.Calibration == "images"
+	if method == "" && t.o.Recipe == "paper" {
 		method = purify.STE
 		if !labelled {
 			method = "none"
-			d.result.Notes = append(d.result.Notes, "nothing was purified, which takes labelled images")
+			t.notes = append(t.notes, "nothing was purified, which takes labelled images")
 		}
 	}
 	switch {
@@ -117,27 +111,27 @@ func (d *derivation) purification(ctx context.Context) (*purify.Options, error) 
 	case !labelled:
 		return nil, &fault.Error{Kind: fault.Data, Where: "purification", Got: "no labelled images", Want: "a folder per class", Remedy: "give --data with class folders, or --purify none"}
 	}
-	o := &purify.Options{Wanted: d.wanted, Method: method, Loss: p.Loss, Balance: p.Balance, Steps: p.Steps, Batch: p.Batch, Patience: p.Patience, Time: p.Time,
-		Seed: d.o.Seed, Checkpoint: d.checkpoint(), Progress: p.Watch}
-	if o.Loss == "" && d.o.Recipe == "best" {
+	o := &purify.Options{Wanted: t.wanted, Method: method, Loss: p.Loss, Balance: p.Balance, Steps: p.Steps, Batch: p.Batch, Patience: p.Patience, Time: p.Time,
+		Seed: t.o.Seed, Checkpoint: t.checkpoint(), Progress: p.Watch}
+	if o.Loss == "" && t.o.Recipe == "best" {
 		o.Loss = purify.Wanted
 	}
-	held, rest := d.pool.Split(d.o.Seed, validationPart)
-	if d.o.Purify == "" && min(held.Len(), rest.Len()) == 0 {
-		d.result.Notes = append(d.result.Notes, "nothing was purified, which takes two images of a class at least")
+	held, rest := t.pool.Split(t.o.Seed, validationPart)
+	if t.o.Purify == "" && min(held.Len(), rest.Len()) == 0 {
+		t.notes = append(t.notes, "nothing was purified, which takes two images of a class at least")
 		return nil, nil
 	}
 	for _, part := range []struct {
 		set *data.Set
 		to  *purify.Images
 	}{{held, &o.Validate}, {rest, &o.Train}} {
-		loaded, err := part.set.Preload(ctx, d.base.pre, preloadLimit)
+		loaded, err := part.set.Preload(ctx, t.file.pre, preloadLimit)
 		if err != nil {
 			return nil, err
 		}
 		part.to.Batch = func(idx []int) *graph.Tensor { return loaded.Batch(idx).X }
 		for _, x := range part.set.Samples {
-			part.to.Labels = append(part.to.Labels, d.classOf[slices.Index(d.set.Classes, part.set.Classes[x.Class])])
+			part.to.Labels = append(part.to.Labels, t.classOf[slices.Index(t.set.Classes, part.set.Classes[x.Class])])
 		}
 	}
 	return o, nil

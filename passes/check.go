@@ -31,7 +31,6 @@ const report = "please report this model"
 type checker struct {
 	state     *State
 	skipProof bool
-	known     []map[string]*graph.Tensor // outputs of the model as it is, at each batch; nil when not known
 }
 
 // check verifies the model after p changed it and returns how far its outputs
@@ -58,8 +57,8 @@ func (c *checker) check(ctx context.Context, p Pass, before *graph.Model) (drift
 		return 0, err
 	}
 	declare(m, after.Shapes)
-	known := c.known
-	c.known = nil
+	known := c.state.known
+	c.state.known = nil
 	if !proof {
 		return 0, nil
 	}
@@ -73,7 +72,7 @@ func (c *checker) check(ctx context.Context, p Pass, before *graph.Model) (drift
 			return 0, err
 		}
 	}
-	c.known = after.Values
+	c.state.known = after.Values
 	return drift, nil
 }
 

@@ -24,7 +24,8 @@ type Report struct {
 	Time    time.Duration `json:"time_ns"`
 }
 
-// Run runs list over s, checking after each pass that
+// Run runs list over s, on which other lists may have run before, checking
+// after each pass that
 //
 //   - the graph is sound, and one that the pass reports no change of is the same;
 //   - inputs and outputs have their names and types, unless the pass may change
@@ -37,7 +38,7 @@ type Report struct {
 // On an error the state is as it was before the pass that failed, but for what
 // had been found in the graph, which is forgotten.
 func (mgr *Manager) Run(ctx context.Context, s *State, list []Pass) ([]Report, error) {
-	if err := Validate(list); err != nil {
+	if err := Validate(list, s.ran...); err != nil {
 		return nil, err
 	}
 	if s.Log == nil {
@@ -69,12 +70,12 @@ func (mgr *Manager) Run(ctx context.Context, s *State, list []Pass) ([]Report, e
 		}
 		if err != nil {
 			*s = saved
-			s.Model, s.ViT, s.Spectra, s.Evidence = backup, nil, nil, nil
+			s.Model, s.ViT, s.Spectra, s.Evidence, s.known = backup, nil, nil, nil, nil
 			return reports, inPass(p, err)
 		}
 		r.Time = time.Since(begin)
 		s.Log.Debug("pass", "name", p.Name, "changes", changes, "drift", r.Drift, "time", r.Time)
-		reports = append(reports, r)
+		reports, s.ran = append(reports, r), append(s.ran, p.Name)
 	}
 	s.Progress("", len(list), len(list))
 	return reports, nil

@@ -60,6 +60,9 @@ type State struct {
 
 	Log      *slog.Logger
 	Progress func(stage string, done, total int)
+
+	ran   []string                   // passes that have run
+	known []map[string]*graph.Tensor // outputs of Model on the inputs of proofs; nil when not known
 }
 
 // Options say what the pipeline shall make.
@@ -87,9 +90,12 @@ func (s *State) note(format string, args ...any) {
 
 // Validate reports a list of passes that contradicts itself: one without a
 // name or a sentence about it, twice the same name, or an order that is not
-// kept.
-func Validate(list []Pass) error {
+// kept. The passes named by ran have run already.
+func Validate(list []Pass, ran ...string) error {
 	seen := map[string]bool{}
+	for _, name := range ran {
+		seen[name] = true
+	}
 	for _, p := range list {
 		bad := func(format string, args ...any) error {
 			return &fault.Error{Kind: fault.Internal, Where: "pass " + p.Name, Got: fmt.Sprintf(format, args...)}

@@ -1,5 +1,11 @@
 package passes
 
+import "slices"
+
+// Pipeline is everything that derives a slim model, in order. Its parts may run
+// one after the other on the same State, or, from Fork on, on several.
+var Pipeline = slices.Concat(Cleaning, Anchoring, Learning, Slimming)
+
 // Cleaning are the passes that make a model readable without changing what it
 // computes.
 var Cleaning = []Pass{
@@ -24,16 +30,18 @@ var Cleaning = []Pass{
 		{"identities", "a bypass in the way hides what reads a value"}}},
 }
 
-// Anchoring are the passes that only remove what hurts the wanted classes.
-var Anchoring = append(Cleaning[:len(Cleaning):len(Cleaning)], []Pass{
+// Anchoring are the passes that only remove what hurts the wanted classes, once
+// a model is clean.
+var Anchoring = []Pass{
 	{Name: "require", Doc: "refuse a model that is no Vision Transformer", Effect: Reads, Run: runRequire, After: []Order{
 		{"structure", "attention is looked for there"}}},
 	{Name: "purify", Doc: "remove hidden neurons that hurt the wanted classes", Effect: Approximate, Run: runPurify, After: []Order{
 		{"structure", "hidden layers must be known"}}},
-}...)
+}
 
-// Pipeline is everything that derives a slim model, in order.
-var Pipeline = append(Anchoring[:len(Anchoring):len(Anchoring)], []Pass{
+// Learning are the passes that find out about an anchored model what every size
+// of the same task needs to know.
+var Learning = []Pass{
 	{Name: "focus", Doc: "keep the wanted classes", Effect: Approximate, Signature: true, Run: runFocus, After: []Order{
 		{"structure", "the classifier must be known"},
 		{"purify", "a loss over all classes needs all logits"}}},
@@ -44,6 +52,10 @@ var Pipeline = append(Anchoring[:len(Anchoring):len(Anchoring)], []Pass{
 		{"structure", "heads must be known"},
 		{"purify", "the structure is found anew when neurons went"},
 		{"sense", "recipe best truncates on the data"}}},
+}
+
+// Slimming are the passes that bring a learned model to one size.
+var Slimming = []Pass{
 	{Name: "plan", Doc: "choose the widths", Effect: Reads, Run: runPlan, After: []Order{
 		{"purify", "neurons that hurt go first; the widths make up for what is missing"},
 		{"decompose", "attention widths follow from singular values"},
@@ -55,4 +67,4 @@ var Pipeline = append(Anchoring[:len(Anchoring):len(Anchoring)], []Pass{
 		{"plan", "widths must be known"}}},
 	{Name: "norms", Doc: "spell layer norms in operators that ONNX Runtime is fastest at", Effect: Exact, Run: runNorms, After: []Order{
 		{"mlp", "gradients and statistics are taken from the norms as the exporter wrote them"}}},
-}...)
+}

@@ -1,0 +1,214 @@
+package nuwa
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"nuwa/graph"
+	"nuwa/internal/data"
+	"nuwa/internal/engine"
+	"nuwa/internal/fault"
+	"nuwa/internal/measure"
+	"nuwa/passes"
+)
+
+// validationPart is the part of Options.Data that judges when there is no
+// Options.Test.
+const validationPart = 0.2
+
+// task is what all sizes for the same wanted classes share: which images
+// calibrate and which judge, and the base brought so far that only the widths
+// are open.
+type task struct {
+	*base
+	images
+	file   *opened // the base's, with how its images are scaled
+	o      Options // what belongs to a size is ignored
+	unmask bool    // the logits of the other classes stay as they are
+
+	classOf []int     // class folder of set → logit of the base
+	wanted  []int     // logits of the base; nil keeps all
+	names   []string  // of all logits of the base
+	classes []string  // names of those kept
+	pool    *data.Set // images of set of the wanted classes, without those that judge
+	fit     *data.Set // those of pool that statistics come from
+	judged  string    // what accuracies are measured on
+	notes   []string
+
+	state   *passes.State   // learned; every size goes on from a fork
+	reports []passes.Report // of the passes that led there
+
+	judging  sync.Mutex
+	accuracy *measure.Accuracy // of the base, once measured
+}
+
+// newTask settles what o says about classes and images. What is learned about
+// them follows with learn.
+func newTask(ctx context.Context, b *base, im images, o Options) (*task, error) {
+	file := *b.file
+	t := &task{base: b, images: im, file: &file, o: o, notes: slices.Clone(b.file.notes)}
+	if err := t.findClasses(ctx); err != nil {
+		return nil, err
+	}
+	return t, t.splitData()
+}
+
+// learn runs the passes that come before widths are chosen.
+func (t *task) learn(ctx context.Context, list []passes.Pass) error {
+	feeds, err := t.feeds(ctx)
+	if err != nil {
+		return err
+	}
+	options := passes.Options{Recipe: t.o.Recipe, Classes: t.wanted, Mask: t.o.Logits == "full", Lenient: t.o.Purify == ""}
+	t.o.sizeOptions(&options)
+	if options.Purify, err = t.purification(ctx); err != nil {
+		return err
+	}
+	s, cleaning, err := t.fork(ctx, t.o)
+	if err != nil {
+		return err
+	}
+	s.Options, s.Feeds, s.Labels = options, feeds, t.labels()
+	reports, err := (&passes.Manager{}).Run(ctx, s, list)
+	t.state, t.reports = s, slices.Concat(cleaning, reports)
+	return err
+}
+
+// splitData chooses calibration images of the wanted classes, and keeps part
+// of the data for judging when no test images are given.
+func (t *task) splitData() error {
+	if t.test != nil {
+		t.judged = t.o.Test
+	}
+	if t.set == nil {
+		return nil
+	}
+	t.fit = t.set
+	if t.set.Classes != nil && t.classOf != nil {
+		var folders []string
+		for i, c := range t.set.Classes {
+			if c2 := t.classOf[i]; c2 >= 0 && (t.wanted == nil || slices.Contains(t.wanted, c2)) {
+				folders = append(folders, c)
+			}
+		}
+		if len(folders) == 0 {
+			return &fault.Error{Kind: fault.Data, File: t.o.Data, Got: "no folder of a wanted class", Want: fmt.Sprint(t.classes)}
+		}
+		var err error
+		if t.fit, err = t.set.Select(folders); err != nil {
+			return err
+		}
+	}
+	if t.test == nil && len(t.names) > 0 {
+		switch test, rest := t.fit.Split(t.o.Seed, validationPart); {
+		case t.set.Classes == nil:
+			t.notes = append(t.notes, "the images have no classes, so no accuracy is measured")
+		case test.Len() == 0:
+			t.notes = append(t.notes, "there are too few images to hold some back, so no accuracy is measured; give others with --test")
+		default:
+			t.test, t.fit = test, rest
+			t.judged = fmt.Sprintf("a validation split of %d images of %s", t.test.Len(), t.o.Data)
+		}
+	}
+	n := t.o.Images
+	if n == 0 {
+		n = 128
+		if t.o.Recipe == "best" {
+			n = 512
+		}
+	}
+	t.pool = t.fit
+	t.fit = t.fit.Take(n, t.o.Seed)
+	t.o.Log.Info("calibration", "images", t.fit.Len())
+	return nil
+}
+
+// feeds are the calibration inputs: images, or standard-normal numbers.
+func (t *task) feeds(ctx context.Context) (func(yield func(map[string]*graph.Tensor, error) bool), error) {
+	in := engine.Feeds(t.file.model)[0]
+	dims, _ := in.Type.Dims()
+	batch := 16
+	if dims[0] > 0 {
+		batch = int(dims[0])
+	}
+	if t.o.Calibration == "synthetic" {
+		n := t.o.Images
+		if n == 0 {
+			n = 128
+		}
+		return func(yield func(map[string]*graph.Tensor, error) bool) {
+			for i := range (n + batch - 1) / batch {
+				if !yield(engine.Inputs(t.file.model, batch, t.o.Seed+uint64(i))) {
+					return
+				}
+			}
+		}, nil
+	}
+	if dims[0] > 0 && t.fit.Len() < batch {
+		return nil, &fault.Error{Kind: fault.Data, File: t.o.Data, Got: fmt.Sprintf("%d calibration images", t.fit.Len()), Want: fmt.Sprintf("at least %d, the model's batch", batch)}
+	}
+	return func(yield func(map[string]*graph.Tensor, error) bool) {
+		done := 0
+		for b, err := range t.fit.Batches(ctx, nil, batch, t.file.pre) {
+			if err == nil && dims[0] > 0 && len(b.Labels) < batch {
+				return // a batch of fixed size cannot be filled
+			}
+			done += len(b.Labels)
+			if err == nil {
+				t.o.Progress("calibrate", done, t.fit.Len())
+			}
+			if !yield(map[string]*graph.Tensor{in.Name(): b.X}, err) {
+				return
+			}
+		}
+	}, nil
+}
+
+// labels gives every calibration sample its logit in the slim model, in the
+// order of feeds; nil without labelled images.
+func (t *task) labels() []int {
+	if t.o.Calibration == "synthetic" || t.classOf == nil {
+		return nil
+	}
+	of := map[string]int{}
+	for i, c := range t.set.Classes {
+		of[c] = t.classOf[i]
+		if t.wanted != nil && t.o.Logits == "sliced" {
+			of[c] = measure.Sliced([]int{t.classOf[i]}, t.wanted)[0]
+		}
+	}
+	labels := make([]int, t.fit.Len())
+	for i, x := range t.fit.Samples {
+		labels[i] = -1
+		if x.Class >= 0 {
+			labels[i] = of[t.fit.Classes[x.Class]]
+		}
+	}
+	return labels
+}
+
+// judgeBase measures how well the base does on the images that judge, once for
+// all sizes. classOf is the logit of each of their classes.
+func (t *task) judgeBase(ctx context.Context, classOf []int) (*measure.Accuracy, error) {
+	t.judging.Lock()
+	defer t.judging.Unlock()
+	if t.accuracy != nil {
+		return t.accuracy, nil
+	}
+	var err error
+	t.accuracy, err = t.judge(ctx, measure.Source{Path: t.file.path}, "judge base", classOf, t.wanted, t.names)
+	return t.accuracy, err
+}
+
+// judge measures a model on the images that judge.
+func (t *task) judge(ctx context.Context, source measure.Source, stage string, classOf, wanted []int, names []string) (*measure.Accuracy, error) {
+	m, err := measure.Open(source, t.eng)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	return measure.Evaluate(ctx, m, measure.FromSet(t.test, t.file.pre), classOf,
+		measure.EvalOptions{Wanted: wanted, Names: names, Progress: progress(t.o.Progress, stage)})
+}
