@@ -2,6 +2,7 @@ package nuwa
 
 import (
 	"context"
+	"strings"
 
 	"nuwa/internal/measure"
 	"nuwa/passes"
@@ -55,12 +56,15 @@ func Inspect(ctx context.Context, o InspectOptions) (*Inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := open(ctx, eng, o.Preprocess, "", o.Model)
+	f, err := openAny(ctx, eng, o.Preprocess, "", o.Model)
 	if err != nil {
 		return nil, err
 	}
 	in := &Inspection{Model: o.Model, IRVersion: f.model.IRVersion, Opsets: map[string]int64{}, Producer: f.model.ProducerName,
 		Preprocess: f.pre.String() + " (" + f.preFrom + ")", Notes: f.notes}
+	if f.noImages != nil {
+		in.Preprocess = "none: the model does not take images"
+	}
 	for _, s := range f.model.Opsets {
 		in.Opsets[s.Domain] = s.Version
 	}
@@ -74,9 +78,11 @@ func Inspect(ctx context.Context, o InspectOptions) (*Inspection, error) {
 	if in.Size, err = measure.SizeOf(ctx, eng, s.Model, o.Model); err != nil {
 		return nil, inFile(o.Model, err)
 	}
+	var inputs []string
 	for _, v := range s.Model.Graph.Inputs() {
-		in.Input = v.Name() + " " + v.Type.String()
+		inputs = append(inputs, v.Name()+" "+v.Type.String())
 	}
+	in.Input = strings.Join(inputs, ", ")
 	vit := s.ViT
 	in.Pooling, in.Dim, in.Classifiers = vit.Pooling, vit.Dim, len(vit.Classifiers)
 	if len(vit.Classifiers) > 0 {

@@ -60,6 +60,8 @@ type opened struct {
 	slim    bool     // names are those that nuwa wrote
 	wanted  []int    // the logits that are not masked; nil when all count
 	notes   []string
+
+	noImages error // why images cannot be fed; nil when they can
 }
 
 // label is what tables call the file.
@@ -87,6 +89,15 @@ func tellApart(files ...*opened) {
 // open reads a model and finds out how images become its input. Image sizes
 // that the model leaves open are settled.
 func open(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path string) (*opened, error) {
+	f, err := openAny(ctx, eng, o, labels, path)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.noImages
+}
+
+// openAny is open for models that need not take images.
+func openAny(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path string) (*opened, error) {
 	m, err := importer.Load(path)
 	if err != nil {
 		return nil, err
@@ -102,11 +113,15 @@ func open(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path st
 	if note != "" {
 		f.notes = append(f.notes, note)
 	}
-	if err := f.fitInput(o); err != nil {
+	switch err := f.fitInput(o); {
+	case fault.KindOf(err) == fault.Unsupported:
+		f.noImages = inFile(path, err)
+	case err != nil:
 		return nil, inFile(path, err)
-	}
-	if err := f.pre.Validate(); err != nil {
-		return nil, err
+	default:
+		if err := f.pre.Validate(); err != nil {
+			return nil, err
+		}
 	}
 	return f, f.findNames(labels)
 }

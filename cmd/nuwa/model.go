@@ -57,6 +57,7 @@ func writeInspection(w io.Writer, in *nuwa.Inspection) error {
 		in.Model, in.Producer, in.IRVersion, in.Opsets, in.Input, in.Outputs, in.Preprocess)
 	fmt.Fprintf(t, "MACs\t%.2f M per image\nparameters\t%.3f M\nbytes\t%d\n", float64(in.Size.MACs)/1e6, float64(in.Size.Params)/1e6, in.Size.Bytes)
 	fmt.Fprintf(t, "classes\t%s, %d classifiers, pooling: %s\n", number(in.Classes), in.Classifiers, in.Pooling)
+	fmt.Fprintf(t, "found\t%s\nprunable\t%s\n", in.Found(), in.Prunable())
 	if err := t.Flush(); err != nil {
 		return err
 	}
