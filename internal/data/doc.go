@@ -2,7 +2,8 @@
 // into logit numbers.
 //
 // A [Set] is a folder of images, one subfolder per class, in a directory or
-// inside a zip archive. A [Preprocess] says how an image becomes the input of
+// inside a zip archive, or the images that a CSV names, with any number of
+// classes each. A [Preprocess] says how an image becomes the input of
 // a model: size, crop, interpolation, normalization and memory layout. Pixels
 // follow Pillow, with which nearly every vision model was trained: JPEG chroma
 // is upsampled and converted as libjpeg does, WebP as libwebp does, alpha is

@@ -10,16 +10,18 @@ import (
 
 // Sample is one image of a set.
 type Sample struct {
-	Path  string // inside the set's root, with slashes
-	Class int    // index into Set.Classes; −1 when the set has no classes
+	Path    string // inside the set's root, with slashes
+	Class   int    // index into Set.Classes; −1 when the set has no classes, or several per image
+	Classes []int  // those of an image that may have several, ascending indices into Set.Classes
 }
 
 // Set is a list of images. Sets made from one another share the open folder
 // or archive; a Set is never changed and may be used from several goroutines.
 type Set struct {
 	Root    string   // as given to Open, plus the folders descended into
-	Classes []string // sorted by name; nil when the images lie in one folder without classes
+	Classes []string // sorted by name, or in the order of a CSV's columns; nil when the images lie in one folder without classes
 	Samples []Sample // sorted by class and path
+	Multi   bool     // an image may have any number of classes, none too: each class is decided by itself
 	Ignored int      // files and folders passed over: hidden, or not images
 
 	src *source
@@ -30,7 +32,33 @@ type Set struct {
 // holds nothing but one folder of classes stands for that folder. A folder
 // with images and no folders gives a set without classes. No image is read.
 // Close the set after use.
-func Open(name string) (*Set, error) {
+//
+// A file that ends in .csv or .tsv names images and their classes instead:
+// see [OpenIn].
+func Open(name string) (*Set, error) { return OpenIn(name, "") }
+
+// OpenIn is Open, where the images that a CSV names are looked for in root, a
+// directory or a path into a zip archive; "" is the CSV's own folder, which may
+// be inside an archive. Each line holds an image and a list of its classes,
+// separated by ; or | (or by spaces, in a table without those), or a column of 0
+// and 1 for each class, whose names are in the header. A header is found by
+// what it calls the image: image, file, path, id and the like; where it also
+// has a column called classes, labels, tags or the like, other columns do not
+// count. Lines of the same image add up.
+//
+// A set is Multi unless every image of the CSV has exactly one class.
+func OpenIn(name, root string) (*Set, error) {
+	switch {
+	case isCSV(name):
+		return openCSV(name, root)
+	case root != "":
+		return nil, &fault.Error{Kind: fault.Usage, Where: "image root", Got: fmt.Sprintf("%s beside the folder %s", root, name),
+			Want: "a CSV whose paths are relative to it", Remedy: "leave the image root out"}
+	}
+	return openFolder(name)
+}
+
+func openFolder(name string) (*Set, error) {
 	src, err := openSource(name)
 	if err != nil {
 		return nil, err
@@ -49,15 +77,37 @@ func (s *Set) Close() error { return s.src.closer.Close() }
 // Len returns the number of images.
 func (s *Set) Len() int { return len(s.Samples) }
 
+// Of returns the classes of image i; nil where it has none.
+func (s *Set) Of(i int) []int {
+	x := s.Samples[i]
+	if !s.Multi && x.Class >= 0 {
+		return []int{x.Class}
+	}
+	return x.Classes
+}
+
 // Counts returns the number of images of each class.
 func (s *Set) Counts() []int {
 	n := make([]int, len(s.Classes))
-	for _, x := range s.Samples {
-		if x.Class >= 0 {
-			n[x.Class]++
+	for i := range s.Samples {
+		for _, c := range s.Of(i) {
+			n[c]++
 		}
 	}
 	return n
+}
+
+// AsMulti returns s as a set in which an image may have several classes.
+func (s *Set) AsMulti() *Set {
+	if s.Multi || s.Classes == nil {
+		return s
+	}
+	out := *s
+	out.Multi, out.Samples = true, make([]Sample, len(s.Samples))
+	for i, x := range s.Samples {
+		out.Samples[i] = Sample{Path: x.Path, Class: -1, Classes: s.Of(i)}
+	}
+	return &out
 }
 
 func scan(src *source) (*Set, error) {
@@ -72,7 +122,7 @@ func scan(src *source) (*Set, error) {
 				Want: "one folder per class with JPEG, PNG or WebP files"}
 		}
 		for _, f := range top.images {
-			s.Samples = append(s.Samples, Sample{f, -1})
+			s.Samples = append(s.Samples, Sample{Path: f, Class: -1})
 		}
 		return s, nil
 	}
@@ -92,7 +142,7 @@ func scan(src *source) (*Set, error) {
 		s.Classes = append(s.Classes, path.Base(dir))
 		s.Ignored += ignored
 		for _, f := range images {
-			s.Samples = append(s.Samples, Sample{f, class})
+			s.Samples = append(s.Samples, Sample{Path: f, Class: class})
 		}
 	}
 	if len(empty) > 0 {

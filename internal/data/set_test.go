@@ -237,7 +237,7 @@ func grid(counts ...int) *Set {
 	for c, n := range counts {
 		s.Classes = append(s.Classes, fmt.Sprintf("class%02d", c))
 		for i := range n {
-			s.Samples = append(s.Samples, Sample{fmt.Sprintf("class%02d/%03d.png", c, i), c})
+			s.Samples = append(s.Samples, Sample{Path: fmt.Sprintf("class%02d/%03d.png", c, i), Class: c})
 		}
 	}
 	return s
@@ -251,7 +251,7 @@ func TestSplit(t *testing.T) {
 	}
 	joined := append(slices.Clone(a.Samples), b.Samples...)
 	slices.SortFunc(joined, func(x, y Sample) int { return strings.Compare(x.Path, y.Path) })
-	if !slices.Equal(joined, s.Samples) {
+	if listed(&Set{Samples: joined}) != listed(s) {
 		t.Error("the parts together are not the set")
 	}
 	if again, _ := s.Split(1, 0.8); listed(again) != listed(a) {
@@ -290,7 +290,7 @@ func TestTake(t *testing.T) {
 	if listed(s.Take(7, 3)) == listed(s.Take(7, 4)) {
 		t.Error("the seed changes nothing")
 	}
-	flat := &Set{Samples: []Sample{{"a.png", -1}, {"b.png", -1}}}
+	flat := &Set{Samples: []Sample{{Path: "a.png", Class: -1}, {Path: "b.png", Class: -1}}}
 	if got := flat.Take(5, 0).Len(); got != 2 {
 		t.Errorf("took %d of a set without classes, want 2", got)
 	}
