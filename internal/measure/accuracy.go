@@ -10,8 +10,13 @@ import (
 
 // Accuracy says how often a model is right on the images of the wanted
 // classes. Shares are in 0..1.
+//
+// Where images may have several classes, every image counts, and each class is
+// decided by itself: it is there where its logit is above 0, or its probability
+// above one half. "Deciding among" classes is then judging those classes.
 type Accuracy struct {
 	Model         string       `json:"model"`
+	MultiLabel    bool         `json:"multi_label,omitempty"`
 	Images        int          `json:"images"`           // those of wanted classes
 	PassedOver    int          `json:"passed_over"`      // those of other classes
 	Probabilities bool         `json:"probabilities"`    // the model returns probabilities, not logits
@@ -29,16 +34,28 @@ type Score struct {
 	Interval     Interval `json:"interval"`       // of Accuracy
 	Macro        float64  `json:"macro_accuracy"` // mean of the classes' accuracies
 	CrossEntropy float64  `json:"cross_entropy"`  // mean of −ln p(true class), p among the same logits
+
+	// MeanAveragePrecision is the mean of the average precisions of the classes
+	// that have images; 0 unless images may have several classes. Correct then
+	// counts images with every class decided rightly, and CrossEntropy is the
+	// binary one, averaged over classes.
+	MeanAveragePrecision float64 `json:"mean_average_precision,omitempty"`
 }
 
 // ClassScore is how well a model does on one class.
 type ClassScore struct {
-	Class      string    `json:"class"`
-	Logit      int       `json:"logit"`
-	Images     int       `json:"images"`
-	All        float64   `json:"all"`
-	Restricted float64   `json:"restricted"`
-	Mistakes   []Mistake `json:"mistakes,omitempty"` // deciding among the wanted logits, most frequent first
+	Class      string  `json:"class"`
+	Logit      int     `json:"logit"`
+	Images     int     `json:"images"`
+	All        float64 `json:"all"`
+	Restricted float64 `json:"restricted"`
+
+	// AveragePrecision is Σ (Rₙ − Rₙ₋₁)·Pₙ over the images in the order of the
+	// class's logit, with precision P and recall R (see internal/ranking); 0
+	// unless images may have several classes.
+	AveragePrecision float64 `json:"average_precision,omitempty"`
+
+	Mistakes []Mistake `json:"mistakes,omitempty"` // deciding among the wanted logits, most frequent first
 }
 
 // Mistake is a wrong class and the number of images taken for it.
@@ -82,7 +99,8 @@ type EvalOptions struct {
 // restricted accuracy is never below the one over all.
 //
 // Outputs that are nowhere negative and sum up to 1 for every image are
-// probabilities, and the cross-entropy is theirs.
+// probabilities, and the cross-entropy is theirs. Where images may have several
+// classes, all images are shown, and outputs between 0 and 1 are probabilities.
 func Evaluate(ctx context.Context, m *Model, images Images, classOf []int, opt EvalOptions) (*Accuracy, error) {
 	classes, labels := images.Classes(), images.Labels()
 	if len(classes) == 0 {
@@ -91,6 +109,9 @@ func Evaluate(ctx context.Context, m *Model, images Images, classOf []int, opt E
 	if len(classOf) != len(classes) {
 		return nil, &fault.Error{Kind: fault.Internal, Where: "evaluation", Got: fmt.Sprintf("the logits of %d classes", len(classOf)),
 			Want: fmt.Sprintf("those of the set's %d classes", len(classes))}
+	}
+	if images.Truth() != nil {
+		return evaluateMulti(ctx, m, images, classOf, opt)
 	}
 	wanted := func(logit int) bool { return logit >= 0 && (opt.Wanted == nil || slices.Contains(opt.Wanted, logit)) }
 	var idx []int

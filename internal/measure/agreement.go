@@ -16,7 +16,7 @@ type Agreement struct {
 	Second   string   `json:"second"`
 	Images   int      `json:"images"`
 	Classes  int      `json:"classes"` // common to both
-	Same     int      `json:"same"`    // images of which both have the same largest logit
+	Same     int      `json:"same"`    // images of which both have the same largest logit, or decide every class alike where images may have several
 	Top1     float64  `json:"top1"`    // Same / Images
 	Interval Interval `json:"interval"`
 	MeanDiff float64  `json:"mean_abs_diff"` // mean of |first − second| over images and common logits
@@ -90,6 +90,9 @@ func Agree(ctx context.Context, first, second *Model, images Images, pairs []Pai
 			if t, err = newAccord(a, x.cols, y.cols, pairs); err != nil {
 				return nil, err
 			}
+			if images.Truth() != nil {
+				t.multi = &decisions{probabilities: [2]bool{true, true}}
+			}
 		}
 		for i, c := range b.Labels {
 			truth := -1
@@ -115,6 +118,7 @@ type accord struct {
 	images, same               int
 	sum, squares, largest      float64
 	labelled, onlyFst, onlySnd int
+	multi                      *decisions // where each class is decided by itself
 }
 
 func newAccord(a *Agreement, cols, cols2 int, pairs []Pair) (*accord, error) {
@@ -160,6 +164,9 @@ func (t *accord) add(x, y []float64, truth int) {
 	if bx == by {
 		t.same++
 	}
+	if t.multi != nil {
+		t.multi.add(t.pairs, x, y)
+	}
 	if !slices.ContainsFunc(t.pairs, func(p Pair) bool { return p.First == truth }) {
 		return
 	}
@@ -173,6 +180,9 @@ func (t *accord) add(x, y []float64, truth int) {
 }
 
 func (t *accord) finish(a *Agreement) {
+	if t.multi != nil {
+		t.same = t.multi.same()
+	}
 	n := float64(t.images * len(t.pairs))
 	a.Images, a.Classes, a.Same = t.images, len(t.pairs), t.same
 	a.Top1, a.Interval = share(t.same, t.images), wilson(t.same, t.images)

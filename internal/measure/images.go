@@ -18,6 +18,9 @@ type Images interface {
 	Classes() []string
 	// Labels returns the class of each image, −1 where it has none.
 	Labels() []int
+	// Truth returns the classes of each image, where it may have several; nil
+	// where it has one.
+	Truth() [][]int
 	// Batches yields the images at the given positions, nil meaning all, in
 	// that order, size at a time.
 	Batches(ctx context.Context, idx []int, size int) iter.Seq2[data.Batch, error]
@@ -36,6 +39,7 @@ type setImages struct {
 
 func (s setImages) Classes() []string { return s.set.Classes }
 func (s setImages) Labels() []int     { return labels(s.set) }
+func (s setImages) Truth() [][]int    { return truth(s.set) }
 func (s setImages) Batches(ctx context.Context, idx []int, size int) iter.Seq2[data.Batch, error] {
 	return s.set.Batches(ctx, idx, size, s.pre)
 }
@@ -44,6 +48,18 @@ type memoryImages struct{ *data.Loaded }
 
 func (l memoryImages) Classes() []string { return l.Set.Classes }
 func (l memoryImages) Labels() []int     { return labels(l.Set) }
+func (l memoryImages) Truth() [][]int    { return truth(l.Set) }
+
+func truth(set *data.Set) [][]int {
+	if !set.Multi {
+		return nil
+	}
+	out := make([][]int, set.Len())
+	for i := range out {
+		out[i] = set.Of(i)
+	}
+	return out
+}
 
 func labels(set *data.Set) []int {
 	out := make([]int, len(set.Samples))
@@ -76,6 +92,7 @@ type noise struct {
 
 func (s noise) Classes() []string { return nil }
 func (s noise) Labels() []int     { return slices.Repeat([]int{-1}, s.n) }
+func (s noise) Truth() [][]int    { return nil }
 
 func (s noise) Batches(ctx context.Context, idx []int, size int) iter.Seq2[data.Batch, error] {
 	if idx == nil {

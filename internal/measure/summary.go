@@ -80,8 +80,11 @@ func (s *Summary) columns() []column {
 func (s *Summary) accuracy() table {
 	var t table
 	cols := s.columns()
-	if len(cols) == 0 {
+	switch {
+	case len(cols) == 0:
 		return nil
+	case cols[0].acc.MultiLabel:
+		return s.precision()
 	}
 	line := func(name string, cell func(c column) string) {
 		cells := []string{name}
@@ -102,27 +105,42 @@ func (s *Summary) accuracy() table {
 	line("accuracy", func(c column) string { return percent(c.score().Accuracy) })
 	line("  95 % interval", func(c column) string { return percentRange(c.score().Interval) })
 	line("mean of classes", func(c column) string { return percent(c.score().Macro) })
+	classRows(&t, cols, func(c column, x ClassScore) string {
+		if c.restricted {
+			return percent(x.Restricted)
+		}
+		return percent(x.All)
+	})
+	line("cross-entropy", func(c column) string { return fmt.Sprintf("%.4f", c.score().CrossEntropy) })
+	unseen(&t, cols)
+	return t
+}
+
+// classRows adds a row for each class of the first column.
+func classRows(t *table, cols []column, cell func(c column, x ClassScore) string) {
 	classes := cols[0].acc.Classes
 	for _, cls := range classes[:min(len(classes), shownClasses)] {
-		line("  "+cls.Class, func(c column) string {
+		cells := []string{"  " + cls.Class}
+		for _, c := range cols {
 			i := slices.IndexFunc(c.acc.Classes, func(x ClassScore) bool { return x.Class == cls.Class })
-			switch {
-			case i < 0:
-				return "-"
-			case c.restricted:
-				return percent(c.acc.Classes[i].Restricted)
+			if i < 0 {
+				cells = append(cells, "-")
+			} else {
+				cells = append(cells, cell(c, c.acc.Classes[i]))
 			}
-			return percent(c.acc.Classes[i].All)
-		})
+		}
+		t.row(cells...)
 	}
 	if more := len(classes) - shownClasses; more > 0 {
 		t.row(fmt.Sprintf("  and %s", plural(more, "class more", "classes more")))
 	}
-	line("cross-entropy", func(c column) string { return fmt.Sprintf("%.4f", c.score().CrossEntropy) })
-	if unseen := cols[0].acc.Unseen; len(unseen) > 0 {
-		t.row("without images: " + strings.Join(unseen, ", "))
+}
+
+// unseen names the wanted classes without images.
+func unseen(t *table, cols []column) {
+	if names := cols[0].acc.Unseen; len(names) > 0 {
+		t.row("without images: " + strings.Join(names, ", "))
 	}
-	return t
 }
 
 func (s *Summary) costs() table {
