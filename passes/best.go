@@ -47,8 +47,9 @@ func runSense(ctx context.Context, s *State) (string, error) {
 		return "", err
 	}
 	s.Felt = map[string][]float64{}
-	if s.Labels != nil && len(s.ViT.Classifiers) > 0 {
-		f, err := calibrate.Gradients(ctx, s.Engine, s.Model, s.Model.Graph.Outputs()[s.ViT.Classifiers[0].Index].Name(), gradients, s.Labels, s.Feeds)
+	labels := calibrate.Labels{Class: s.Labels, Several: s.Several}
+	if labels.Known() && len(s.ViT.Classifiers) > 0 {
+		f, err := calibrate.Gradients(ctx, s.Engine, s.Model, s.Model.Graph.Outputs()[s.ViT.Classifiers[0].Index].Name(), gradients, labels, s.Feeds)
 		if fault.KindOf(err) == fault.Unsupported {
 			s.note("errors are not weighted by the loss: %v", err)
 		} else if err != nil {

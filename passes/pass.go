@@ -45,6 +45,7 @@ type State struct {
 	Options Options
 	Feeds   calibrate.Feeds // calibration inputs; nil when no pass needs any
 	Labels  []int           // the class of every sample that Feeds gives, as a logit of the slim model, −1 for none; nil without labels
+	Several [][]int         // instead of Labels, where a sample may have several classes: those among the logits of the slim model
 
 	ViT      *structure.ViT        // found by the structure pass
 	Base     []Width               // widths of the base's blocks

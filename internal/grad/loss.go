@@ -14,7 +14,7 @@ import (
 type LossOptions struct {
 	Classes  []int64 // logits to decide among, in this order; none means all
 	MultiHot bool    // several classes per image: sigmoid instead of softmax, with targets between 0 and 1
-	Weighted bool    // weigh each image with a further input
+	Weighted bool    // weigh each image with a further input, or each class of each image with MultiHot
 	Sum      bool    // add up the images' losses instead of averaging them
 
 	// Probabilities says that the logits are probabilities already. It is not
@@ -26,9 +26,9 @@ type LossOptions struct {
 // Loss names the values that AddLoss made.
 type Loss struct {
 	Value     string // the loss, a scalar of type f32 or f64
-	PerSample string // the loss of each image, [B], not weighted
+	PerSample string // the loss of each image, [B], not weighted unless with MultiHot
 	Labels    string // the input of labels: int64 [B], or targets [B, C] of the loss's type
-	Weights   string // the input of weights, [B], "" if there is none
+	Weights   string // the input of weights, [B], or [B, C] with MultiHot; "" if there is none
 }
 
 // AddLoss appends a loss to m, computed from its value called logits, which
@@ -36,8 +36,9 @@ type Loss struct {
 // chosen, a label is a number from 0 to C−1.
 //
 // Softmax cross-entropy of an image is −log softmax(z)[label]. With MultiHot
-// it is the mean over classes of log(1 + e^z) − t·z. A weighted mean divides
-// by the number of images, not by the sum of weights.
+// it is the mean over classes of w·(log(1 + e^z) − t·z), with w = 1 unless
+// Weighted. A weighted mean divides by the number of images and classes, not by
+// the sum of weights.
 func AddLoss(m *graph.Model, shapes *engine.Shapes, logits string, opt LossOptions) (Loss, error) {
 	e := newEmitter(m, shapes, "loss")
 	z, err := e.logits(m, logits, &opt)
@@ -58,7 +59,13 @@ func AddLoss(m *graph.Model, shapes *engine.Shapes, logits string, opt LossOptio
 	if opt.MultiHot {
 		targets := input("targets", e.elem(z), dims)
 		l.Labels = targets.Name()
-		each = e.mean(e.sub(e.unary("Softplus", z), e.mul(z, targets)), []int{1})
+		each = e.sub(e.unary("Softplus", z), e.mul(z, targets))
+		if opt.Weighted {
+			weights := input("weights", e.elem(z), dims)
+			l.Weights = weights.Name()
+			each = e.mul(each, weights)
+		}
+		each = e.mean(each, []int{1})
 	} else {
 		labels := input("labels", graph.Int64, dims[:1])
 		l.Labels = labels.Name()
@@ -72,7 +79,7 @@ func AddLoss(m *graph.Model, shapes *engine.Shapes, logits string, opt LossOptio
 	}
 	each = e.reshape(each, dims[:1])
 	total := each
-	if opt.Weighted {
+	if opt.Weighted && !opt.MultiHot {
 		weights := input("weights", e.elem(z), dims[:1])
 		l.Weights = weights.Name()
 		total = e.mul(each, weights)

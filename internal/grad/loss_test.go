@@ -184,7 +184,14 @@ func rangeOf(n int) []int {
 func TestMultiHot(t *testing.T) {
 	ctx := context.Background()
 	targets := []float64{1, 0, 1, 0, 0, 0, 0.5, 1, 1, 1, 0, 0}
-	for _, op := range []string{"Identity", "Sigmoid"} {
+	for _, c := range []struct {
+		op       string
+		weighted bool
+	}{{"Identity", false}, {"Sigmoid", false}, {"Identity", true}} {
+		op, each := c.op, slices.Repeat([]float64{1}, 12)
+		if c.weighted {
+			each = []float64{1, 2, 0.5, 1, 3, 1, 1, 0, 0.25, 1, 2, 1}
+		}
 		m := graph.NewModel(graph.Opset{Version: 13})
 		z := m.Graph.AddInput("z", graph.TensorType(graph.Float32, graph.Sym("batch"), graph.Fixed(4)))
 		y := m.Graph.Add(op, "out", []*graph.Value{z}).Output(0)
@@ -193,7 +200,7 @@ func TestMultiHot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := AddLoss(m, shapes, y.Name(), LossOptions{MultiHot: true})
+		l, err := AddLoss(m, shapes, y.Name(), LossOptions{MultiHot: true, Weighted: c.weighted})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,15 +212,19 @@ func TestMultiHot(t *testing.T) {
 			t.Fatal(err)
 		}
 		single := func(xs []float64) *graph.Tensor { v, _ := graph.FromFloats(graph.Float32, []int64{3, 4}, xs); return v }
-		out, err := eng.Run(ctx, back, map[string]*graph.Tensor{"z": single(zs), l.Labels: single(targets)})
+		feeds := map[string]*graph.Tensor{"z": single(zs), l.Labels: single(targets)}
+		if c.weighted {
+			feeds[l.Weights] = single(each)
+		}
+		out, err := eng.Run(ctx, back, feeds)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := 0.0
 		g := floatsOf(t, out[names["z"]])
 		for i, x := range zs {
-			want += (math.Log1p(math.Exp(x)) - targets[i]*x) / 12
-			if d := (1/(1+math.Exp(-x)) - targets[i]) / 12; math.Abs(d-g[i]) > 1e-6 {
+			want += each[i] * (math.Log1p(math.Exp(x)) - targets[i]*x) / 12
+			if d := each[i] * (1/(1+math.Exp(-x)) - targets[i]) / 12; math.Abs(d-g[i]) > 1e-6 {
 				t.Errorf("%s: gradient %d is %g, want %g", op, i, g[i], d)
 			}
 		}

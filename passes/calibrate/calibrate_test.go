@@ -3,6 +3,7 @@ package calibrate_test
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -217,7 +218,7 @@ func TestGradientsAreThoseOfTheLoss(t *testing.T) {
 	taps := []calibrate.Tap{{Value: "h", Rank: 2, Axis: 1, Width: 2}}
 	images := []float64{0.3, -0.8, 1.2, 0.1, -0.4, 0.9}
 	labels := []int{2, -1, 0}
-	got, err := calibrate.Gradients(t.Context(), passtest.Engine, m, "logits", taps, labels, given(graph.Float32, images[:4], images[4:]))
+	got, err := calibrate.Gradients(t.Context(), passtest.Engine, m, "logits", taps, calibrate.Labels{Class: labels}, given(graph.Float32, images[:4], images[4:]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,8 +252,45 @@ func TestGradientsAreThoseOfTheLoss(t *testing.T) {
 			t.Errorf("channel %d: %g, want %g", c, got[0][c], want)
 		}
 	}
-	if _, err := calibrate.Gradients(t.Context(), passtest.Engine, m, "logits", taps, labels[:1], given(graph.Float32, images)); err == nil {
+	if _, err := calibrate.Gradients(t.Context(), passtest.Engine, m, "logits", taps, calibrate.Labels{Class: labels[:1]}, given(graph.Float32, images)); err == nil {
 		t.Error("fewer labels than images: no error")
+	}
+}
+
+// Where a sample has several classes, the loss is the mean over classes of
+// log(1 + e^z) − t·z.
+func TestGradientsOfSeveralClasses(t *testing.T) {
+	load(t)
+	m := graph.NewModel(graph.Opset{Version: 13})
+	x := m.Graph.AddInput("x", graph.TensorType(graph.Float32, graph.Sym("batch"), graph.Fixed(2)))
+	h := m.Graph.Add("Tanh", "h", []*graph.Value{x}).Output(0)
+	ws := [][]float64{{0.5, -1, 2}, {1, 0.25, -0.75}}
+	w := m.Graph.AddConst("w", graph.NewTensor([]int64{2, 3}, []float32{0.5, -1, 2, 1, 0.25, -0.75}))
+	m.Graph.AddOutput(m.Graph.Add("MatMul", "logits", []*graph.Value{h, w}).Output(0))
+	images := []float64{0.3, -0.8, 1.2, 0.1, -0.4, 0.9}
+	labels := [][]int{{0, 2}, nil, {1}}
+	taps := []calibrate.Tap{{Value: "h", Rank: 2, Axis: 1, Width: 2}}
+	got, err := calibrate.Gradients(t.Context(), passtest.Engine, m, "logits", taps, calibrate.Labels{Several: labels}, given(graph.Float32, images[:4], images[4:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c := range 2 {
+		want := 0.0
+		for i, has := range labels {
+			g := 0.0
+			for k := range 3 {
+				z := math.Tanh(images[2*i])*ws[0][k] + math.Tanh(images[2*i+1])*ws[1][k]
+				d := 1 / (1 + math.Exp(-z))
+				if slices.Contains(has, k) {
+					d--
+				}
+				g += d * ws[c][k] / 3
+			}
+			want += g * g / 3
+		}
+		if math.Abs(got[0][c]-want) > 1e-6 {
+			t.Errorf("channel %d: %g, want %g", c, got[0][c], want)
+		}
 	}
 }
 

@@ -15,11 +15,9 @@ import (
 // It is the diagonal of the Fisher information where labels are true, and says
 // how much an error of that channel matters.
 //
-// The loss is the cross-entropy of the output called logits. labels holds the
-// class of every sample that feeds give, in order; a negative one leaves the
-// sample out.
-func Gradients(ctx context.Context, eng *engine.Engine, m *graph.Model, logits string, taps []Tap, labels []int, feeds Feeds) ([][]float64, error) {
-	probe, outs, label, err := differentiate(ctx, eng, m, logits, taps)
+// The loss is the cross-entropy of the output called logits, as labels say.
+func Gradients(ctx context.Context, eng *engine.Engine, m *graph.Model, logits string, taps []Tap, labels Labels, feeds Feeds) ([][]float64, error) {
+	probe, outs, loss, err := differentiate(ctx, eng, m, logits, taps, labels.Loss())
 	if err != nil {
 		return nil, err
 	}
@@ -36,19 +34,14 @@ func Gradients(ctx context.Context, eng *engine.Engine, m *graph.Model, logits s
 			return nil, err
 		}
 		n := batchOf(feed)
-		if at+n > len(labels) {
-			return nil, &fault.Error{Kind: fault.Internal, Where: "gradients", Got: fmt.Sprintf("%d samples", at+n), Want: fmt.Sprintf("%d, one per label", len(labels))}
-		}
 		with := map[string]*graph.Tensor{}
 		for k, t := range feed {
 			with[k] = t
 		}
-		batch := make([]int64, n)
-		for i, l := range labels[at : at+n] {
-			batch[i] = int64(l) // no class is negative: such a sample has a loss of zero
+		if with[loss.Labels], err = labels.Feed(probe, loss, at, n); err != nil {
+			return nil, err
 		}
 		at += n
-		with[label] = graph.NewTensor([]int64{int64(n)}, batch)
 		res, err := s.Run(ctx, with, nil)
 		if err != nil {
 			return nil, err
@@ -97,19 +90,19 @@ func batchOf(feed map[string]*graph.Tensor) int {
 }
 
 // differentiate returns a copy of m that gives, for every tap, the number of
-// rows and the sums of squared gradients, and the name of its labels input.
-func differentiate(ctx context.Context, eng *engine.Engine, m *graph.Model, logits string, taps []Tap) (*graph.Model, []tapNames, string, error) {
+// rows and the sums of squared gradients, and the loss with its labels input.
+func differentiate(ctx context.Context, eng *engine.Engine, m *graph.Model, logits string, taps []Tap, opt grad.LossOptions) (*graph.Model, []tapNames, grad.Loss, error) {
 	c := m.Clone()
 	shapes, err := eng.Shapes(ctx, c)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, grad.Loss{}, err
 	}
-	loss, err := grad.AddLoss(c, shapes, logits, grad.LossOptions{Sum: true})
+	loss, err := grad.AddLoss(c, shapes, logits, opt)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, grad.Loss{}, err
 	}
 	if shapes, err = eng.Shapes(ctx, c); err != nil {
-		return nil, nil, "", err
+		return nil, nil, grad.Loss{}, err
 	}
 	var wrt []string
 	for _, t := range taps {
@@ -117,7 +110,7 @@ func differentiate(ctx context.Context, eng *engine.Engine, m *graph.Model, logi
 	}
 	back, of, err := grad.Backward(c, loss.Value, wrt, shapes, grad.Options{Keep: true})
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, grad.Loss{}, err
 	}
 	g := back.Graph
 	g.ClearOutputs()
@@ -131,5 +124,5 @@ func differentiate(ctx context.Context, eng *engine.Engine, m *graph.Model, logi
 		names = append(names, n)
 	}
 	engine.Trim(g)
-	return back, names, loss.Labels, nil
+	return back, names, loss, nil
 }

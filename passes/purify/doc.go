@@ -20,6 +20,6 @@
 //
 // Removing what a mask keeps out is exact: the model gives what the masked one
 // gave. The package may import graph, exporter, passes/structure,
-// internal/engine, internal/grad, internal/ort and internal/fault; it knows
+// internal/engine, internal/grad, internal/ort, internal/ranking and internal/fault; it knows
 // nothing of passes, files of images or class names.
 package purify

@@ -61,3 +61,8 @@ func Parts(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *structu
 			return err
 		}, nil
 }
+
+// Targets returns what the loss is told of the images at idx, and the weights.
+func Targets(o Options, classes int, idx []int) (has, weights []float64) {
+	return newTargets(o, classes).of(o.Train, idx)
+}

@@ -11,7 +11,8 @@ import (
 
 // Score is the accuracy on the validation images, in 0..1: deciding among all
 // logits, and among the wanted ones. With Options.Balance both are means over
-// classes.
+// classes. Where images may have several classes they are the mean average
+// precisions of all, and of the wanted classes.
 type Score struct {
 	All    float64 `json:"all"`
 	Wanted float64 `json:"restricted"`
@@ -33,17 +34,13 @@ func (n *network) judge(ctx context.Context, keep [][]int) (Score, error) {
 		return Score{}, err
 	}
 	im := n.options.Validate
-	images, right := map[int]float64{}, map[int]*[2]float64{}
-	for _, l := range im.Labels {
-		images[l]++
-		right[l] = &[2]float64{}
-	}
+	rows := make([][]float64, 0, im.len())
 	size := max(judgeBatch, n.options.Batch)
 	if n.fixed > 0 {
 		size = n.fixed
 	}
-	for from := 0; from < len(im.Labels); from += size {
-		idx := make([]int, min(size, len(im.Labels)-from))
+	for from := 0; from < im.len(); from += size {
+		idx := make([]int, min(size, im.len()-from))
 		for i := range idx {
 			idx[i] = from + i
 		}
@@ -56,15 +53,23 @@ func (n *network) judge(ctx context.Context, keep [][]int) (Score, error) {
 			return Score{}, err
 		}
 		width := len(logits) / len(idx)
-		for i, at := range idx[:real] {
-			row := logits[i*width : (i+1)*width]
-			l := im.Labels[at]
-			if top(row, nil) == l {
-				right[l][0]++
-			}
-			if top(row, n.options.Wanted) == l {
-				right[l][1]++
-			}
+		for i := range real {
+			rows = append(rows, logits[i*width:(i+1)*width])
+		}
+	}
+	if n.options.multi() {
+		return n.precision(rows), nil
+	}
+	images, right := map[int]float64{}, map[int]*[2]float64{}
+	for i, l := range im.Labels {
+		if images[l]++; right[l] == nil {
+			right[l] = &[2]float64{}
+		}
+		if top(rows[i], nil) == l {
+			right[l][0]++
+		}
+		if top(rows[i], n.options.Wanted) == l {
+			right[l][1]++
 		}
 	}
 	return n.mean(images, right), nil

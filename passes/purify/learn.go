@@ -144,7 +144,7 @@ func (l *learner) step(ctx context.Context) error {
 // order returns the training images of a step. Every epoch has an order of its
 // own that the seed decides, so that a step depends on nothing before it.
 func (l *learner) order(step int) []int {
-	n, b := len(l.options.Train.Labels), l.options.Batch
+	n, b := l.options.Train.len(), l.options.Batch
 	idx := make([]int, b)
 	epoch, order := -1, []int(nil)
 	for i := range idx {

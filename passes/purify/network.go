@@ -39,8 +39,9 @@ type network struct {
 	fixed   int // images that the model takes at once; 0 for any number
 	elem    graph.DType
 	options Options
-	label   map[int]int // logit → label that the loss takes
+	label   map[int]int // logit → label that the loss takes, where images have one class each
 	weight  map[int]float64
+	targets *targets // where images may have several classes
 }
 
 // sites returns the hidden layers that can be purified.
@@ -114,7 +115,7 @@ func (n *network) mask(m *graph.Model, vit *structure.ViT, perImage bool) (*grap
 // differentiate adds the loss to the masked model and opens the graph of its
 // gradients.
 func (n *network) differentiate(ctx context.Context, eng *engine.Engine, masked *graph.Model, vit *structure.ViT, perImage bool) error {
-	opt := grad.LossOptions{Weighted: n.options.Balance, Sum: perImage}
+	opt := grad.LossOptions{Weighted: n.options.Balance, Sum: perImage, MultiHot: n.options.multi()}
 	if n.options.Loss == Wanted {
 		for _, c := range n.options.Wanted {
 			opt.Classes = append(opt.Classes, int64(c))
@@ -123,6 +124,10 @@ func (n *network) differentiate(ctx context.Context, eng *engine.Engine, masked 
 	var err error
 	if n.loss, err = grad.AddLoss(masked, vit.Shapes, n.logits, opt); err != nil {
 		return err
+	}
+	if opt.MultiHot {
+		dims, _ := masked.Graph.Value(n.loss.Labels).Type.Dims()
+		n.targets = newTargets(n.options, int(dims[1]))
 	}
 	masked.Graph.ClearOutputs()
 	masked.Graph.AddOutput(masked.Graph.Value(n.loss.Value))
@@ -176,27 +181,9 @@ func (n *network) relabel() {
 // gradient returns the loss of the training images at idx and its gradient
 // with respect to the masks, one row per site.
 func (n *network) gradient(ctx context.Context, idx []int, masks []*graph.Tensor) (float64, [][]float64, error) {
-	labels, weights := make([]int64, len(idx)), make([]float64, len(idx))
-	for i, at := range idx {
-		l := n.options.Train.Labels[at]
-		labels[i], weights[i] = int64(n.label[l]), n.weight[l]
-	}
-	feed := map[string]*graph.Tensor{
-		n.image:       n.options.Train.Batch(idx),
-		n.loss.Labels: graph.NewTensor([]int64{int64(len(idx))}, labels),
-	}
-	if n.loss.Weights != "" {
-		typ := graph.Float32
-		for _, in := range n.backward.Inputs() {
-			if in.Name == n.loss.Weights {
-				typ = in.Type
-			}
-		}
-		w, err := graph.FromFloats(typ, []int64{int64(len(idx))}, weights)
-		if err != nil {
-			return 0, nil, err
-		}
-		feed[n.loss.Weights] = w
+	feed := map[string]*graph.Tensor{n.image: n.options.Train.Batch(idx)}
+	if err := n.teach(feed, idx); err != nil {
+		return 0, nil, err
 	}
 	for i, name := range n.masks {
 		feed[name] = masks[i]

@@ -61,7 +61,7 @@ func oneShot(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *struc
 		}
 		o.Progress(p)
 	}
-	return newResult(vit, Result{Method: o.Method, Loss: o.Loss, Steps: len(parts), Best: found.Step, Stopped: bySteps,
+	return newResult(vit, Result{Method: o.Method, Loss: o.Loss, Metric: o.metric(), Steps: len(parts), Best: found.Step, Stopped: bySteps,
 		Before: base, After: found.Score, Seconds: time.Since(began).Round(time.Millisecond).Seconds()}, found.Keep), nil
 }
 
@@ -77,8 +77,8 @@ func scores(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *struct
 		first[i], second[i] = make([]float64, s.Hidden), make([]float64, s.Hidden)
 	}
 	images := 0
-	for from := 0; from < len(o.Train.Labels); from += o.Batch {
-		idx := upTo(min(o.Batch, len(o.Train.Labels)-from))
+	for from := 0; from < o.Train.len(); from += o.Batch {
+		idx := upTo(min(o.Batch, o.Train.len()-from))
 		if n.fixed > len(idx) {
 			break // a batch of fixed size cannot be filled
 		}

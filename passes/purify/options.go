@@ -25,8 +25,25 @@ const (
 
 // Images are labelled images that can be had in any order.
 type Images struct {
-	Labels []int                         // the logit of each image's class
-	Batch  func(idx []int) *graph.Tensor // the model's input for the images at these positions
+	Labels  []int                         // the logit of each image's class
+	Several [][]int                       // instead, where an image may have several classes or none: their logits
+	Batch   func(idx []int) *graph.Tensor // the model's input for the images at these positions
+}
+
+func (im Images) len() int { return max(len(im.Labels), len(im.Several)) }
+
+// multi reports whether each class is decided by itself.
+func (o Options) multi() bool { return o.Train.Several != nil }
+
+// metric says what masks are chosen by.
+func (o Options) metric() string {
+	switch {
+	case o.multi():
+		return "mean average precision"
+	case o.Balance:
+		return "mean accuracy of classes"
+	}
+	return "accuracy"
 }
 
 // Options say what to learn from and how long. Train and Validate are needed;
@@ -34,11 +51,11 @@ type Images struct {
 type Options struct {
 	Train    Images // what gradients come from
 	Validate Images // what masks are judged by
-	Wanted   []int  // logits of the wanted classes; nil means all. Every label is one of them.
+	Wanted   []int  // logits of the wanted classes; nil means all. Every one of Labels is one of them.
 
 	Method   string        // "" means STE. First and Second heed Batch, Loss and Balance of what follows
 	Loss     string        // All or Wanted, for the loss and for the accuracy that masks are chosen by; "" means All
-	Balance  bool          // weigh images by the inverse frequency of their class, and judge by the mean of the classes' accuracies
+	Balance  bool          // weigh images by the inverse frequency of their class, and judge by the mean of the classes' accuracies; where an image may have several, weigh for each class the images that have it like all that do not
 	Steps    int           // of the optimizer; 0 means 10 000
 	Batch    int           // images per step; 0 means 1, or as many as the model fixes
 	Every    int           // steps between judgements; 0 chooses such that judging takes a quarter of the time at most
@@ -95,7 +112,7 @@ func (o Options) withDefaults(fixed int) (Options, error) {
 		o.Steps = 10000
 	}
 	if o.Every == 0 { // a step of b images costs at least as much as judging 2·b of them
-		o.Every = max(250, 3*len(o.Validate.Labels)/max(1, 2*o.Batch))
+		o.Every = max(250, 3*o.Validate.len()/max(1, 2*o.Batch))
 	}
 	if o.Rate == 0 {
 		o.Rate = 1e-3
@@ -129,9 +146,12 @@ func (o Options) withDefaults(fixed int) (Options, error) {
 		}
 	}
 	for what, im := range map[string]Images{"training": o.Train, "validation": o.Validate} {
-		if len(im.Labels) == 0 {
+		if im.len() == 0 {
 			return o, &fault.Error{Kind: fault.Data, Where: "purification", Got: "no " + what + " images", Want: "at least one",
 				Remedy: "give more images of the wanted classes"}
+		}
+		if (im.Several != nil) != o.multi() {
+			return o, &fault.Error{Kind: fault.Internal, Where: "purification", Got: "images of one class and of several", Want: "either"}
 		}
 		for _, l := range im.Labels {
 			if l < 0 || o.Wanted != nil && !slices.Contains(o.Wanted, l) {

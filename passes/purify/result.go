@@ -16,6 +16,7 @@ import (
 type Result struct {
 	Method  string  `json:"method"`
 	Loss    string  `json:"loss"`
+	Metric  string  `json:"metric"`    // what Before, After and the choice of the mask are: accuracy, mean accuracy of classes, or mean average precision
 	Steps   int     `json:"steps"`     // taken
 	Best    int     `json:"best_step"` // after which the mask was the one kept; 0 for the model as it was
 	Stopped string  `json:"stopped"`   // why learning ended
@@ -46,7 +47,7 @@ func (r *Result) Removed() (n int) {
 // result reports the best mask of a run.
 func (l *learner) result(vit *structure.ViT, stopped string) *Result {
 	s := l.state
-	return newResult(vit, Result{Method: l.options.Method, Loss: l.options.Loss, Steps: s.Step, Best: s.Best.Step, Stopped: stopped,
+	return newResult(vit, Result{Method: l.options.Method, Loss: l.options.Loss, Metric: l.options.metric(), Steps: s.Step, Best: s.Best.Step, Stopped: stopped,
 		Before: s.Base, After: s.Best.Score, Seconds: l.elapsed().Round(time.Millisecond).Seconds()}, s.Best.Keep)
 }
 

@@ -43,8 +43,8 @@ func (l *learner) identity() string {
 	o := l.options
 	fmt.Fprintln(h, l.network.digest, o.Wanted, o.Loss, o.Balance, o.Steps, o.Batch, o.Every, o.Patience, o.Seed, o.Rate, o.BetaRate, o.Decay)
 	for _, im := range []Images{o.Train, o.Validate} {
-		fmt.Fprintln(h, im.Labels)
-		for i := range im.Labels {
+		fmt.Fprintln(h, im.Labels, im.Several)
+		for i := range im.len() {
 			h.Write(im.Batch([]int{i}).Data)
 		}
 	}
