@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"nuwa/internal/data"
 	"nuwa/internal/fault"
 )
 
@@ -124,23 +125,12 @@ func Evaluate(ctx context.Context, m *Model, images Images, classOf []int, opt E
 		return nil, &fault.Error{Kind: fault.Data, File: m.Name, Got: fmt.Sprintf("no image of a wanted class among %d", len(labels)),
 			Want: "at least one", Remedy: "check that the folders are called like the wanted classes"}
 	}
-	size, err := m.batchSize(opt.Batch)
-	if err != nil {
-		return nil, err
-	}
 	var t *tally
 	done := 0
-	for b, err := range images.Batches(ctx, idx, size) {
-		if err != nil {
-			return nil, err
-		}
-		x, err := m.run(ctx, b.X)
-		if err != nil {
-			return nil, err
-		}
+	err := m.each(ctx, images, idx, opt.Batch, func(b data.Batch, x rows) (err error) {
 		if t == nil {
 			if t, err = newTally(m.Name, x.cols, classOf, opt.Wanted); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		for i, c := range b.Labels {
@@ -150,9 +140,13 @@ func Evaluate(ctx context.Context, m *Model, images Images, classOf []int, opt E
 		if opt.Progress != nil {
 			opt.Progress(done, len(idx))
 		}
+		return nil
+	})
+	if err == nil && t == nil {
+		err = noImages(m.Name)
 	}
-	if t == nil {
-		return nil, noImages(m.Name)
+	if err != nil {
+		return nil, err
 	}
 	a := t.accuracy(classes, opt)
 	a.Model, a.PassedOver = m.Name, len(labels)-len(idx)

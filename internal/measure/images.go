@@ -145,3 +145,26 @@ func (m *Model) batchSize(wanted int) (int, error) {
 	}
 	return wanted, nil
 }
+
+// each runs m on the images at the given positions, nil meaning all, and hands
+// on every batch with its logits. wanted is about how many are read at a time;
+// 0 for a good number.
+func (m *Model) each(ctx context.Context, images Images, idx []int, wanted int, see func(b data.Batch, x rows) error) error {
+	size, err := m.batchSize(wanted)
+	if err != nil {
+		return err
+	}
+	for b, err := range images.Batches(ctx, idx, size) {
+		if err != nil {
+			return err
+		}
+		x, err := m.run(ctx, b.X)
+		if err != nil {
+			return err
+		}
+		if err := see(b, x); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"nuwa/internal/data"
 	"nuwa/internal/fault"
 	"nuwa/internal/ranking"
 )
@@ -22,22 +23,11 @@ func evaluateMulti(ctx context.Context, m *Model, images Images, classOf []int, 
 		return nil, &fault.Error{Kind: fault.Data, File: m.Name, Got: "no wanted class among those of the images", Want: "at least one",
 			Remedy: "check that they are called alike"}
 	}
-	size, err := m.batchSize(opt.Batch)
-	if err != nil {
-		return nil, err
-	}
 	var t *multiTally
-	for b, err := range images.Batches(ctx, nil, size) {
-		if err != nil {
-			return nil, err
-		}
-		x, err := m.run(ctx, b.X)
-		if err != nil {
-			return nil, err
-		}
+	err := m.each(ctx, images, nil, opt.Batch, func(b data.Batch, x rows) error {
 		if t == nil {
 			if _, err := newTally(m.Name, x.cols, classOf, opt.Wanted); err != nil { // which checks the numbers
-				return nil, err
+				return err
 			}
 			t = newMultiTally(classOf)
 		}
@@ -47,6 +37,10 @@ func evaluateMulti(ctx context.Context, m *Model, images Images, classOf []int, 
 		if opt.Progress != nil {
 			opt.Progress(t.images, len(truth))
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	a := t.accuracy(images.Classes(), opt)
 	a.Model = m.Name
@@ -115,12 +109,12 @@ func (d *decisions) same() int {
 	return d.alike[at[d.probabilities[0]]][at[d.probabilities[1]]]
 }
 
-// loss is the binary cross-entropy of one score.
-func (t *multiTally) loss(x float64, has bool) float64 {
+// elementLoss is the binary cross-entropy of one logit or probability.
+func elementLoss(x float64, has, probability bool) float64 {
 	switch {
-	case t.probabilities && has:
+	case probability && has:
 		return -math.Log(max(x, math.SmallestNonzeroFloat32))
-	case t.probabilities:
+	case probability:
 		return -math.Log(max(1-x, math.SmallestNonzeroFloat32))
 	case has:
 		x = -x
@@ -156,7 +150,7 @@ func (t *multiTally) accuracy(classes []string, opt EvalOptions) *Accuracy {
 					wrong[k][i] = true
 				}
 			}
-			loss += t.loss(x, has)
+			loss += elementLoss(x, has, t.probabilities)
 		}
 		s := ClassScore{Class: classes[c], Logit: l, Images: positives, All: share(right, t.images), Restricted: share(right, t.images)}
 		ap, ok := ranking.AveragePrecision(t.scores[c], t.has[c])
