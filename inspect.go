@@ -102,7 +102,7 @@ func Inspect(ctx context.Context, o InspectOptions) (*Inspection, error) {
 		}
 		in.Blocks = append(in.Blocks, x)
 	}
-	in.Declined = declined(vit)
+	in.Declined, in.Notes = declined(vit), append(in.Notes, s.Notes...)
 	if err := s.RequireViT(); err != nil {
 		in.Notes = append(in.Notes, "the model is no Vision Transformer, and derive refuses it: "+err.Error())
 	}

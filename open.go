@@ -102,6 +102,9 @@ func openAny(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path
 	if err != nil {
 		return nil, err
 	}
+	if err := engine.Safe(m); err != nil {
+		return nil, inFile(path, err)
+	}
 	f := &opened{path: path, model: m}
 	if err := f.findPreprocess(o); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"nuwa/internal/cost"
 	"nuwa/passes/cleanup"
+	"nuwa/passes/expand"
 	"nuwa/passes/structure"
 )
 
@@ -61,6 +62,24 @@ func runFreeze(ctx context.Context, s *State) (string, error) {
 	s.kept(done.Kept)
 	return listed(counted(done.Constants, "values made constant"), counted(done.Targets, "reshape targets"),
 		counted(done.Rerooted, "values computed from the batch"), counted(done.Branches, "branches"), counted(done.Nodes, "nodes removed")), err
+}
+
+func runExpand(ctx context.Context, s *State) (string, error) {
+	if !expand.Needed(s.Model) {
+		return "", nil
+	}
+	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	if err != nil {
+		return "", err
+	}
+	done := expand.Expand(s.Model, shapes)
+	s.kept(done.Kept)
+	if done.Nodes == 0 {
+		return "", nil
+	}
+	folded, err := cleanup.Fold(ctx, s.Engine, s.Model)
+	s.kept(folded.Kept)
+	return listed(counted(done.Nodes, "fused operators"), counted(folded.Values, "values folded")), err
 }
 
 func runIdentities(ctx context.Context, s *State) (string, error) {

@@ -27,12 +27,13 @@ const (
 
 // Pass is one step of the pipeline.
 type Pass struct {
-	Name      string
-	Doc       string // one sentence
-	Effect    Effect
-	Signature bool    // may change the types of the outputs
-	After     []Order // passes that must have run before
-	Run       func(ctx context.Context, s *State) (changes string, err error)
+	Name        string
+	Doc         string // one sentence
+	Effect      Effect
+	Signature   bool    // may change the types of the outputs
+	Dispensable bool    // is undone, and noted, where the proof fails
+	After       []Order // passes that must have run before
+	Run         func(ctx context.Context, s *State) (changes string, err error)
 }
 
 // Order is a pass that must come earlier, and why.

@@ -21,12 +21,16 @@ var Cleaning = []Pass{
 		{"finite", "a weight is named by its own name, not by what is computed from it"}}},
 	{Name: "freeze", Doc: "make constants of shape arithmetic, or compute it from the batch of an input", Effect: Exact, Run: runFreeze, After: []Order{
 		{"fold", "what is mixed with shapes must be constants, not computed from them"}}},
+	{Name: "expand", Doc: "spell fused operators in plain ones", Effect: Exact, Dispensable: true, Run: runExpand, After: []Order{
+		{"freeze", "some forms are exact only for masks that are constant"}}},
 	{Name: "identities", Doc: "bypass operators that do nothing", Effect: Exact, Run: runIdentities, After: []Order{
-		{"freeze", "a target that is computed is a reader of its own; frozen, its chain can be cut short"}}},
+		{"freeze", "a target that is computed is a reader of its own; frozen, its chain can be cut short"},
+		{"expand", "what was fused may begin or end with an operator that does nothing"}}},
 	{Name: "duplicates", Doc: "merge equal constants", Effect: Exact, Run: runDuplicates, After: []Order{
 		{"freeze", "freezing makes many copies of the same target"}}},
 	{Name: "structure", Doc: "find attention, hidden layers and classifier", Effect: Reads, Run: runStructure, After: []Order{
 		{"freeze", "a layout can be followed only through constant targets"},
+		{"expand", "attention can be followed only where it is spelled out"},
 		{"identities", "a bypass in the way hides what reads a value"}}},
 }
 

@@ -36,51 +36,7 @@ func TestPlantedRedundancyGoesWithoutATrace(t *testing.T) {
 	spellings := map[string]bool{}
 	for _, c := range plantedCases(t) {
 		t.Run(c.File, func(t *testing.T) {
-			m := passtest.Load(t, c.Path())
-			base := m.Clone()
-			vit := passtest.Clean(t, m)
-			if len(vit.Attentions) != c.Blocks || len(vit.MLPs) != c.Blocks {
-				t.Fatalf("found %d attentions and %d hidden layers, want %d of each", len(vit.Attentions), len(vit.MLPs), c.Blocks)
-			}
-			predicted := macs(t, m)
-			specs, err := attention.Decompose(vit.Attentions)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var gone []*graph.Node
-			for _, s := range specs {
-				a := s.Site
-				if s.QK == nil || s.VO == nil {
-					t.Fatalf("declined: %q, %q", a.QKReason, a.VOReason)
-				}
-				gone = append(gone, pathNodes(a)...)
-				qk, vo := a.UnitMACs(vit.Shapes)
-				predicted -= qk*float64(a.QKDim/2) + vo*float64(a.VODim/2)
-				if err := s.Prune(m, a.QKDim/2, a.VODim/2); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for _, p := range vit.MLPs {
-				if p.Reason != "" {
-					t.Fatalf("declined: %q", p.Reason)
-				}
-				predicted -= p.UnitMACs(vit.Shapes) * float64(p.Hidden/2)
-				keep, w2, b2 := mergeTwins(t, p)
-				if err := p.Rebuild(m, keep, w2, b2); err != nil {
-					t.Fatal(err)
-				}
-			}
-			passtest.Tidy(t, m)
-			passtest.Agree(t, "half of all widths", base, m, equal)
-			if got := macs(t, m); math.Abs(got-predicted) > 0.5 {
-				t.Errorf("%.0f multiply-accumulates, predicted %.0f", got, predicted)
-			}
-			for _, n := range gone {
-				if n.Graph() != nil {
-					t.Errorf("%s of the old path is left", n)
-				}
-			}
-			noOldWidths(t, m, c)
+			removeHalf(t, c, passtest.Load(t, c.Path()))
 			if !t.Failed() {
 				spellings[c.Spelling] = true
 			}
@@ -94,6 +50,56 @@ func TestPlantedRedundancyGoesWithoutATrace(t *testing.T) {
 			t.Errorf("spelling %s was not covered", s)
 		}
 	}
+}
+
+// removeHalf removes half of q/k, v/o and hidden from m, a spelling of the planted
+// model c, and fails where anything changes but the cost.
+func removeHalf(t *testing.T, c testmodels.Case, m *graph.Model) {
+	t.Helper()
+	base := m.Clone()
+	vit := passtest.Clean(t, m)
+	if len(vit.Attentions) != c.Blocks || len(vit.MLPs) != c.Blocks {
+		t.Fatalf("found %d attentions and %d hidden layers, want %d of each", len(vit.Attentions), len(vit.MLPs), c.Blocks)
+	}
+	predicted := macs(t, m)
+	specs, err := attention.Decompose(vit.Attentions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gone []*graph.Node
+	for _, s := range specs {
+		a := s.Site
+		if s.QK == nil || s.VO == nil {
+			t.Fatalf("declined: %q, %q", a.QKReason, a.VOReason)
+		}
+		gone = append(gone, pathNodes(a)...)
+		qk, vo := a.UnitMACs(vit.Shapes)
+		predicted -= qk*float64(a.QKDim/2) + vo*float64(a.VODim/2)
+		if err := s.Prune(m, a.QKDim/2, a.VODim/2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range vit.MLPs {
+		if p.Reason != "" {
+			t.Fatalf("declined: %q", p.Reason)
+		}
+		predicted -= p.UnitMACs(vit.Shapes) * float64(p.Hidden/2)
+		keep, w2, b2 := mergeTwins(t, p)
+		if err := p.Rebuild(m, keep, w2, b2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	passtest.Tidy(t, m)
+	passtest.Agree(t, "half of all widths", base, m, equal)
+	if got := macs(t, m); math.Abs(got-predicted) > 0.5 {
+		t.Errorf("%.0f multiply-accumulates, predicted %.0f", got, predicted)
+	}
+	for _, n := range gone {
+		if n.Graph() != nil {
+			t.Errorf("%s of the old path is left", n)
+		}
+	}
+	noOldWidths(t, m, c)
 }
 
 // One twin of each pair is kept, and least squares finds what it must stand

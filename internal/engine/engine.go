@@ -21,6 +21,9 @@ type Engine struct {
 // Open prepares m for many runs. The caller closes the session. Errors name no
 // file, as the graph may have changed since it was read from one.
 func (e *Engine) Open(m *graph.Model) (*ort.Session, error) {
+	if err := Safe(m); err != nil {
+		return nil, err
+	}
 	data, err := exporter.Encode(m)
 	if err != nil {
 		return nil, err

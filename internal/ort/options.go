@@ -22,6 +22,7 @@ type Options struct {
 	Optimize  Level      // graph optimization before the first run
 	LowMemory bool       // keep no rearranged copies of the weights and no memory arena; slower
 	Profile   bool       // record the time of each node, for Session.Profile
+	Rewritten string     // file to write what ONNX Runtime rewrites the model to; "" for none
 }
 
 // Level is how far ONNX Runtime rewrites a graph for itself.
@@ -112,6 +113,9 @@ func (o Options) session(profilePrefix string) (*ort.SessionOptions, error) {
 	}
 	if o.LowMemory {
 		set = append(set, so.SetCpuMemArena(false), so.AddSessionConfigEntry("session.disable_prepacking", "1"))
+	}
+	if o.Rewritten != "" {
+		set = append(set, so.SetOptimizedModelFilePath(o.Rewritten))
 	}
 	if profilePrefix != "" {
 		set = append(set, so.EnableProfiling(profilePrefix))
