@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"nuwa/internal/figures"
 )
 
 // Summary is what was measured of models that are compared with the first of
@@ -132,7 +134,7 @@ func classRows(t *table, cols []column, cell func(c column, x ClassScore) string
 		t.row(cells...)
 	}
 	if more := len(classes) - shownClasses; more > 0 {
-		t.row(fmt.Sprintf("  and %s", plural(more, "class more", "classes more")))
+		t.row(fmt.Sprintf("  and %s", figures.Plural(more, "class more", "classes more")))
 	}
 }
 
@@ -163,24 +165,24 @@ func (s *Summary) costs() table {
 				first = n
 				cells = append(cells, show(n))
 			} else {
-				cells = append(cells, show(n)+change(float64(first), float64(n)))
+				cells = append(cells, show(n)+figures.Change(float64(first), float64(n)))
 			}
 		}
 		if known {
 			t.row(cells...)
 		}
 	}
-	size("MACs per image", func(s Size) int64 { return s.MACs }, count)
-	size("parameters", func(s Size) int64 { return s.Params }, count)
-	size("file", func(s Size) int64 { return s.Bytes }, byteSize)
+	size("MACs per image", func(s Size) int64 { return s.MACs }, figures.Count)
+	size("parameters", func(s Size) int64 { return s.Params }, figures.Count)
+	size("file", func(s Size) int64 { return s.Bytes }, figures.Bytes)
 	if b := s.Bench; b != nil {
 		latency, throughput := []string{fmt.Sprintf("latency, batch %d", b.Batch)}, []string{"images per second"}
 		for i, m := range b.Models {
-			cell := duration(m.Median)
+			cell := figures.Duration(m.Median)
 			if i > 0 {
 				cell += " (" + faster(b.Speedups[i-1].Median) + ")"
 			}
-			latency, throughput = append(latency, cell), append(throughput, digits(m.Throughput))
+			latency, throughput = append(latency, cell), append(throughput, figures.Digits(m.Throughput))
 		}
 		t.row(latency...)
 		t.row(throughput...)
@@ -195,7 +197,7 @@ func (a *Agreement) table() table {
 	var t table
 	t.row("agreement", a.Second+" with "+a.First)
 	t.row("images", fmt.Sprint(a.Images))
-	t.row("deciding among", plural(a.Classes, "class", "classes"))
+	t.row("deciding among", figures.Plural(a.Classes, "class", "classes"))
 	t.row("same answer in %", fmt.Sprintf("%s (%s)", percent(a.Top1), percentRange(a.Interval)))
 	t.row("logits differ by, mean", fmt.Sprintf("%.3g", a.MeanDiff))
 	t.row("  at most", fmt.Sprintf("%.3g", a.MaxDiff))
@@ -213,15 +215,15 @@ func (a *Agreement) table() table {
 // Write prints the benchmark as text for a terminal.
 func (b *Benchmark) Write(w io.Writer) error {
 	var t table
-	t.row(fmt.Sprintf("batch %d, %s in turns", b.Batch, plural(b.Rounds, "run of each model", "runs of each model")))
+	t.row(fmt.Sprintf("batch %d, %s in turns", b.Batch, figures.Plural(b.Rounds, "run of each model", "runs of each model")))
 	head := []string{"model", "threads", "min", "median", "p90", "spread", "images/s"}
 	if len(b.Speedups) > 0 {
 		head = append(head, "speed-up", "95 % interval")
 	}
 	t.row(head...)
 	for i, m := range b.Models {
-		cells := []string{m.Model, fmt.Sprint(m.Threads), duration(m.Min), duration(m.Median), duration(m.P90),
-			fmt.Sprintf("%.0f %%", 100*m.Spread), digits(m.Throughput)}
+		cells := []string{m.Model, fmt.Sprint(m.Threads), figures.Duration(m.Min), figures.Duration(m.Median), figures.Duration(m.P90),
+			fmt.Sprintf("%.0f %%", 100*m.Spread), figures.Digits(m.Throughput)}
 		if len(b.Speedups) > 0 {
 			if i == 0 {
 				cells = append(cells, "1.00", "")

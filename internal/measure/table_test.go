@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 )
 
 // sample is a summary with round numbers.
@@ -114,19 +113,6 @@ func TestSummaryJSON(t *testing.T) {
 		`"macro_accuracy":`, `"cross_entropy":`, `"macs":184300000`, `"params":`, `"bytes":`, `"top1":0.98`, `"median_ns":5200000`, `"speedups":[{`} {
 		if !strings.Contains(asJSON(t, s), field) {
 			t.Errorf("no %s in %s", field, asJSON(t, s))
-		}
-	}
-}
-
-func TestUnits(t *testing.T) {
-	for _, c := range []struct{ got, want string }{
-		{count(0), "0"}, {count(999), "999"}, {count(1000), "1.00 k"}, {count(184_300_000), "184 M"}, {count(17_580_000_000), "17.6 G"},
-		{byteSize(12), "12 B"}, {byteSize(10_800_000), "10.8 MB"}, {byteSize(2_500), "2.50 kB"}, {byteSize(3_200_000_000), "3.20 GB"},
-		{duration(1500 * time.Millisecond), "1.50 s"}, {duration(45450 * time.Microsecond), "45.5 ms"}, {duration(900 * time.Nanosecond), "0.90 us"},
-		{change(4, 3), " (-25.0 %)"}, {change(0, 3), ""}, {plural(1, "image", "images"), "1 image"},
-	} {
-		if c.got != c.want {
-			t.Errorf("got %q, want %q", c.got, c.want)
 		}
 	}
 }
