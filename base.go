@@ -95,7 +95,8 @@ func fileDigest(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// images are the folders that a task calibrates on and is judged by.
+// images are what a task calibrates on and is judged by. If one of them has
+// images of several classes, both do.
 type images struct {
 	set  *data.Set // nil without
 	test *data.Set // nil without
@@ -104,20 +105,34 @@ type images struct {
 // openImages opens what o names.
 func openImages(o Options) (im images, err error) {
 	if o.Data != "" {
-		if im.set, err = data.Open(o.Data); err != nil {
+		if im.set, err = openSet(o.Data, o.ImageRoot, o.MultiLabel); err != nil {
 			return im, err
 		}
 	}
 	if o.Test == "" {
 		return im, nil
 	}
-	if im.test, err = data.Open(o.Test); err == nil && im.test.Classes == nil {
+	if im.test, err = openSet(o.Test, o.ImageRoot, o.MultiLabel || im.set != nil && im.set.Multi); err == nil && im.test.Classes == nil {
 		err = &fault.Error{Kind: fault.Data, File: o.Test, Got: "images without classes", Want: "one folder per class, to tell right from wrong"}
 	}
 	if err != nil {
 		im.close()
+		return im, err
 	}
-	return im, err
+	if im.set != nil && im.test.Multi {
+		im.set = im.set.AsMulti()
+	}
+	return im, nil
+}
+
+// openSet opens a folder of images, or a CSV that names them. With multi, each
+// class is decided by itself even where every image has exactly one.
+func openSet(path, root string, multi bool) (*data.Set, error) {
+	set, err := data.OpenIn(path, root)
+	if err == nil && multi {
+		set = set.AsMulti()
+	}
+	return set, err
 }
 
 func (im images) close() {

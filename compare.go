@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"nuwa/graph"
-	"nuwa/internal/data"
 	"nuwa/internal/engine"
 	"nuwa/internal/measure"
 )
@@ -20,9 +19,11 @@ type Benchmark = measure.Benchmark
 // CompareOptions say what Compare shall measure.
 type CompareOptions struct {
 	Base, Slim string
-	Data       string   // images, class per folder; "" compares size and latency only
+	Data       string   // images, class per folder, or a CSV as in Options; "" compares size and latency only
 	Classes    []string // wanted classes; none, or "all", takes those that the slim model decides among
 	Labels     string   // class names of the base
+	ImageRoot  string   // as in Options
+	MultiLabel bool     // as in Options
 	Batch      int
 	Preprocess Preprocess
 	Runtime    Runtime
@@ -73,7 +74,7 @@ func Compare(ctx context.Context, o CompareOptions) (*Summary, error) {
 }
 
 func (o CompareOptions) accuracies(ctx context.Context, eng *engine.Engine, base, slim *opened, sum *Summary) error {
-	set, err := data.Open(o.Data)
+	set, err := openSet(o.Data, o.ImageRoot, o.MultiLabel || slim.multi)
 	if err != nil {
 		return err
 	}

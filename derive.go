@@ -36,6 +36,7 @@ func derive(ctx context.Context, eng *engine.Engine, o Options, unmask bool, lea
 	if err != nil {
 		return nil, err
 	}
+	o.MultiLabel = o.MultiLabel || b.file.multi
 	im, err := openImages(o)
 	if err != nil {
 		return nil, err

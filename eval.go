@@ -13,10 +13,12 @@ import (
 // EvalOptions say what Eval shall measure.
 type EvalOptions struct {
 	Model      string
-	Data       string   // images, class per folder
+	Data       string   // images, class per folder, or a CSV as in Options
 	Classes    []string // wanted classes; none, or "all", takes those the model decides among
 	Labels     string
-	Batch      int // images per run; 0 for a good number
+	ImageRoot  string // as in Options
+	MultiLabel bool   // as in Options
+	Batch      int    // images per run; 0 for a good number
 	Preprocess Preprocess
 	Runtime    Runtime
 	Progress   func(stage string, done, total int)
@@ -36,7 +38,7 @@ func Eval(ctx context.Context, o EvalOptions) (*Accuracy, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := data.Open(o.Data)
+	set, err := openSet(o.Data, o.ImageRoot, o.MultiLabel || f.multi)
 	if err != nil {
 		return nil, err
 	}

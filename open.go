@@ -24,6 +24,7 @@ const Version = "0.1.0"
 const (
 	metaClasses    = "nuwa.classes"    // JSON list: the class of each logit
 	metaWanted     = "nuwa.wanted"     // JSON list: the logits that are not masked, in a full-width model
+	metaMultiLabel = "nuwa.multilabel" // "true": each class is decided by itself
 	metaPreprocess = "nuwa.preprocess" // JSON: how images become inputs
 	metaBase       = "nuwa.base"       // sha256 of the base file
 	metaRecipe     = "nuwa.recipe"
@@ -59,6 +60,7 @@ type opened struct {
 	namedBy string   // the file that names come from
 	slim    bool     // names are those that nuwa wrote
 	wanted  []int    // the logits that are not masked; nil when all count
+	multi   bool     // each class is decided by itself
 	notes   []string
 
 	noImages error // why images cannot be fed; nil when they can
@@ -105,7 +107,8 @@ func openAny(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path
 	if err := engine.Safe(m); err != nil {
 		return nil, inFile(path, err)
 	}
-	f := &opened{path: path, model: m}
+	multi, _ := m.Meta(metaMultiLabel)
+	f := &opened{path: path, model: m, multi: multi == "true"}
 	if err := f.findPreprocess(o); err != nil {
 		return nil, err
 	}

@@ -19,10 +19,13 @@ type Options struct {
 	Model  string // the base, an ONNX file
 	Output string // where the slim model goes
 
-	Data    string   // calibration images, class per folder: a directory, or a path that goes on inside a zip
+	Data    string   // calibration images, class per folder: a directory, or a path that goes on inside a zip; or a CSV of images and their classes
 	Test    string   // images to judge by, never calibrated on; "" judges on a validation split of Data
 	Classes []string // wanted classes, names or logit numbers; none, or "all", keeps every class
 	Labels  string   // file of class names in the order of the logits
+
+	ImageRoot  string // what the paths in a CSV are relative to: a directory or a path into a zip; "" means the CSV's own folder
+	MultiLabel bool   // each class is decided by itself, even where every image has exactly one; a CSV with other images decides that by itself
 
 	Rate   float64 // the part of the base's multiply-accumulates to remove, 0 to 1
 	Widths Widths  // explicit widths instead of a rate

@@ -17,7 +17,7 @@ import (
 // zero value is the paper's way.
 type Purification struct {
 	Loss       string        // "all" or "wanted": the classes that the loss and the choice of the mask are over; "" means "wanted" for recipe best, else "all"
-	Balance    bool          // weigh images by the inverse frequency of their class
+	Balance    bool          // weigh images by the inverse frequency of their class, and calibrate on equally many of each
 	Steps      int           // 0 means 10 000
 	Batch      int           // images per step; 0 means 1
 	Patience   int           // end after so many judgements without a better one; 0 means never
@@ -33,10 +33,12 @@ type PurifyProgress = purify.Progress
 // PurifyOptions say what Purify shall make. Model, Output and Data are needed.
 type PurifyOptions struct {
 	Model, Output string
-	Data          string   // images to learn from, class per folder; a fifth of them chooses the mask
+	Data          string   // images to learn from, class per folder, or a CSV as in Options; a fifth of them chooses the mask
 	Test          string   // images to judge by, never learned from; "" holds back a fifth of Data
 	Classes       []string // wanted classes; none, or "all", purifies for every class
 	Labels        string   // file of class names in the order of the logits
+	ImageRoot     string   // as in Options
+	MultiLabel    bool     // as in Options
 	Method        string   // "ste", "first" or "second"; "" means "ste"
 	Purification
 
@@ -57,7 +59,7 @@ func Purify(ctx context.Context, o PurifyOptions) (*Result, error) {
 	if o.Method == "" {
 		o.Method = purify.STE
 	}
-	all, err := Options{Model: o.Model, Output: o.Output, Data: o.Data, Test: o.Test, Classes: o.Classes, Labels: o.Labels, Recipe: "paper", Logits: "full",
+	all, err := Options{Model: o.Model, Output: o.Output, Data: o.Data, Test: o.Test, Classes: o.Classes, Labels: o.Labels, ImageRoot: o.ImageRoot, MultiLabel: o.MultiLabel, Recipe: "paper", Logits: "full",
 		Purify: o.Method, Purification: o.Purification, Preprocess: o.Preprocess, Runtime: o.Runtime, Seed: o.Seed, Force: o.Force, SkipBench: true,
 		Progress: o.Progress}.withDefaults()
 	if err != nil {
@@ -130,9 +132,31 @@ func (t *task) purification(ctx context.Context) (*purify.Options, error) {
 			return nil, err
 		}
 		part.to.Batch = func(idx []int) *graph.Tensor { return loaded.Batch(idx).X }
+		if t.set.Multi {
+			part.to.Several = t.severalOf(part.set)
+			continue
+		}
 		for _, x := range part.set.Samples {
 			part.to.Labels = append(part.to.Labels, t.classOf[slices.Index(t.set.Classes, part.set.Classes[x.Class])])
 		}
 	}
 	return o, nil
+}
+
+// severalOf returns the logits of all classes that each image of part has, the
+// classes that are not wanted too.
+func (t *task) severalOf(part *data.Set) [][]int {
+	has := map[string][]int{} // by path
+	for i, x := range t.set.Samples {
+		for _, c := range t.set.Of(i) {
+			if l := t.classOf[c]; l >= 0 {
+				has[x.Path] = append(has[x.Path], l)
+			}
+		}
+	}
+	out := make([][]int, part.Len())
+	for i, x := range part.Samples {
+		out[i] = has[x.Path]
+	}
+	return out
 }

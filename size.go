@@ -141,6 +141,7 @@ func (s *size) provenance() error {
 		{metaWidths, s.state.Widths, false},
 		{metaClasses, s.classes, len(s.classes) == 0 || s.o.Logits == "full"},
 		{metaClasses, s.names, len(s.names) == 0 || s.o.Logits != "full"},
+		{metaMultiLabel, true, s.set == nil || !s.set.Multi},
 		{metaWanted, s.wanted, s.wanted == nil || s.o.Logits != "full" || s.unmask},
 	} {
 		if e.skip {

@@ -70,7 +70,8 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	if err != nil {
 		return err
 	}
-	s.Options, s.Feeds, s.Labels = options, feeds, t.labels()
+	s.Options, s.Feeds = options, feeds
+	s.Labels, s.Several = t.labels()
 	reports, err := (&passes.Manager{}).Run(ctx, s, list)
 	t.state, t.reports = s, slices.Concat(cleaning, reports)
 	return err
@@ -94,11 +95,14 @@ func (t *task) splitData() error {
 			}
 		}
 		if len(folders) == 0 {
-			return &fault.Error{Kind: fault.Data, File: t.o.Data, Got: "no folder of a wanted class", Want: fmt.Sprint(t.classes)}
+			return &fault.Error{Kind: fault.Data, File: t.o.Data, Got: "no folder or column of a wanted class", Want: fmt.Sprint(t.classes)}
 		}
 		var err error
 		if t.fit, err = t.set.Select(folders); err != nil {
 			return err
+		}
+		if slices.Max(t.fit.Counts()) == 0 {
+			return &fault.Error{Kind: fault.Data, File: t.o.Data, Got: "no image of a wanted class", Want: fmt.Sprint(t.classes)}
 		}
 	}
 	if t.test == nil && len(t.names) > 0 {
@@ -120,7 +124,11 @@ func (t *task) splitData() error {
 		}
 	}
 	t.pool = t.fit
-	t.fit = t.fit.Take(n, t.o.Seed)
+	if t.o.Purification.Balance {
+		t.fit = t.fit.Balance(n, t.o.Seed)
+	} else {
+		t.fit = t.fit.Take(n, t.o.Seed)
+	}
 	t.o.Log.Info("calibration", "images", t.fit.Len())
 	return nil
 }
@@ -166,11 +174,12 @@ func (t *task) feeds(ctx context.Context) (func(yield func(map[string]*graph.Ten
 	}, nil
 }
 
-// labels gives every calibration sample its logit in the slim model, in the
-// order of feeds; nil without labelled images.
-func (t *task) labels() []int {
+// labels gives every calibration sample its logit in the slim model, or its
+// logits where it may have several classes, in the order of feeds; nil without
+// labelled images.
+func (t *task) labels() (one []int, several [][]int) {
 	if t.o.Calibration == "synthetic" || t.classOf == nil {
-		return nil
+		return nil, nil
 	}
 	of := map[string]int{}
 	for i, c := range t.set.Classes {
@@ -179,14 +188,23 @@ func (t *task) labels() []int {
 			of[c] = measure.Sliced([]int{t.classOf[i]}, t.wanted)[0]
 		}
 	}
-	labels := make([]int, t.fit.Len())
 	for i, x := range t.fit.Samples {
-		labels[i] = -1
-		if x.Class >= 0 {
-			labels[i] = of[t.fit.Classes[x.Class]]
+		var logits []int
+		for _, c := range t.fit.Of(i) {
+			if l := of[t.fit.Classes[c]]; l >= 0 {
+				logits = append(logits, l)
+			}
+		}
+		switch {
+		case t.set.Multi:
+			several = append(several, logits)
+		case x.Class >= 0:
+			one = append(one, logits[0])
+		default:
+			one = append(one, -1)
 		}
 	}
-	return labels
+	return one, several
 }
 
 // judgeBase measures how well the base does on the images that judge, once for

@@ -60,7 +60,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f := c.Flags()
 	f.StringP("output", "o", "", "where to write the slim model")
 	f.String("report", "", "also write the result as JSON to this file")
-	f.String("test", "", "images to judge by; never calibrated on")
+	f.String("test", "", "images to judge by, as for --data; never calibrated on")
 	f.Float64("rate", 0, "part of the multiply-accumulates to remove, below 1")
 	f.Int("qk", 0, "width of queries and keys per head, instead of a rate")
 	f.Int("vo", 0, "width of values and outputs per head, instead of a rate")
@@ -83,7 +83,9 @@ wanted ones only: the second figure is the one to compare with.`,
 
 // dataFlags are those of commands that read images.
 func dataFlags(f *pflag.FlagSet) {
-	f.String("data", "", "images, a folder per class: a directory, or a path that goes on inside a zip")
+	f.String("data", "", "images, a folder per class: a directory, or a path that goes on inside a zip; or a CSV of images and their classes (see nuwa help labels)")
+	f.String("image-root", "", "directory or zip that the paths in a CSV are relative to; the CSV's own folder by default")
+	f.Bool("multilabel", false, "decide each class by itself, even if every image of a CSV has exactly one")
 	f.StringSlice("classes", nil, "wanted classes, by name or logit number, or all")
 	f.String("labels", "", "file of class names in the order of the logits")
 	preprocessFlags(f)
@@ -140,6 +142,7 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 	o := nuwa.Options{
 		Model: model, Output: v.GetString("output"),
 		Data: v.GetString("data"), Test: v.GetString("test"), Classes: a.list("classes"), Labels: v.GetString("labels"),
+		ImageRoot: v.GetString("image-root"), MultiLabel: v.GetBool("multilabel"),
 		Rate: v.GetFloat64("rate"), Widths: nuwa.Widths{QK: v.GetInt("qk"), VO: v.GetInt("vo")}, Align: v.GetInt("align"),
 		Recipe: v.GetString("recipe"), Purify: v.GetString("purify"), Logits: v.GetString("logits"), Norms: v.GetString("norms"),
 		Calibration: v.GetString("calibration"), Images: v.GetInt("images"),

@@ -39,6 +39,31 @@ func topics() []*cobra.Command {
 	fmt.Fprintln(&codes, "\nNo error leaves a file half-written.")
 	return []*cobra.Command{
 		{Use: "exit-codes", Short: "What the exit codes mean", Long: strings.TrimSpace(codes.String())},
+		{Use: "labels", Short: "Images and their classes from a CSV", Long: `Wherever images are taken, a CSV (or TSV) may stand for a folder of folders. Each
+line holds an image and its classes:
+
+  image,classes            a list, separated by ; or |, or by spaces where
+  a.jpg,cat;dog            no cell has either; other columns do not count
+  b.jpg,                   beside one called classes, labels, tags ...
+                           and lines of the same image add up
+
+  image,bee,cat,dog        a column per class, of 0 and 1 (or false and
+  a.jpg,0,1,1              true; nothing is 0), which needs a header
+
+A header of a list may be left out. Paths are relative to the folder that the
+CSV is in, or to --image-root, either of which may be in a zip. Names without an
+ending are completed.
+
+Where every image has exactly one class, all is as with folders. Otherwise, or
+with --multilabel, each class is decided by itself: losses are sigmoid
+cross-entropies, images without a wanted class are negatives, and quality is
+the mean average precision, the mean over classes of
+
+  Σ (Rₙ − Rₙ₋₁)·Pₙ
+
+with Pₙ and Rₙ the precision and the recall of the images that have the n
+highest scores; equal scores come in together. A split keeps the proportions of
+classes and of what occurs together.`},
 		{Use: "configuration", Short: "Flags from the environment and from a file", Long: `Every flag can also be set in the environment, as NUWA_ and its name in capitals
 (NUWA_DRY_RUN=1), or in a file that --config or NUWA_CONFIG names. The command
 line comes first, then the environment, then the file, then the default.

@@ -16,7 +16,8 @@ func (a *app) eval() *cobra.Command {
 	c := &cobra.Command{
 		Use: "eval model.onnx",
 		Example: `  nuwa eval vit.onnx --data photos/test --classes cat,dog,ship
-  nuwa eval slim.onnx --data photos/test --json`,
+  nuwa eval slim.onnx --data photos/test --json
+  nuwa eval vit.onnx --data labels.csv --image-root photos.zip`,
 		Short: "Measure a model's accuracy",
 		Args:  args(1, 1, "a model"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -27,6 +28,7 @@ func (a *app) eval() *cobra.Command {
 			show, done := a.progress()
 			acc, err := nuwa.Eval(cmd.Context(), nuwa.EvalOptions{
 				Model: args[0], Data: a.config.GetString("data"), Classes: a.list("classes"), Labels: a.config.GetString("labels"),
+				ImageRoot: a.config.GetString("image-root"), MultiLabel: a.config.GetBool("multilabel"),
 				Batch: a.config.GetInt("batch"), Preprocess: pre, Runtime: a.runtime(), Progress: show,
 			})
 			done()
@@ -58,6 +60,7 @@ func (a *app) compare() *cobra.Command {
 			show, done := a.progress()
 			sum, err := nuwa.Compare(cmd.Context(), nuwa.CompareOptions{
 				Base: args[0], Slim: args[1], Data: a.config.GetString("data"), Classes: a.list("classes"), Labels: a.config.GetString("labels"),
+				ImageRoot: a.config.GetString("image-root"), MultiLabel: a.config.GetBool("multilabel"),
 				Preprocess: pre, Runtime: a.runtime(), Bench: a.benchOptions(), SkipBench: a.config.GetBool("no-bench"), Progress: show,
 			})
 			done()

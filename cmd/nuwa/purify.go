@@ -39,7 +39,7 @@ command is given again, from a checkpoint beside the output.`,
 			}
 			o := nuwa.PurifyOptions{
 				Model: args[0], Output: v.GetString("output"), Data: v.GetString("data"), Test: v.GetString("test"),
-				Classes: a.list("classes"), Labels: v.GetString("labels"), Purification: a.purification(),
+				Classes: a.list("classes"), Labels: v.GetString("labels"), ImageRoot: v.GetString("image-root"), MultiLabel: v.GetBool("multilabel"), Purification: a.purification(),
 				Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
 			}
 			o.Method = v.GetString("method")
@@ -55,7 +55,7 @@ command is given again, from a checkpoint beside the output.`,
 	}
 	f := c.Flags()
 	f.StringP("output", "o", "", "where to write the anchor model")
-	f.String("test", "", "images to judge by; never learned from")
+	f.String("test", "", "images to judge by, as for --data; never learned from")
 	f.String("method", "ste", "ste: scores learned step by step; first or second: one gradient pass, to first or second order")
 	f.Uint64("seed", 0, "seed of every random choice")
 	f.Bool("force", false, "replace an existing output")
@@ -72,7 +72,7 @@ func purifyFlags(f *pflag.FlagSet) {
 	f.Int("purify-batch", 0, "images per step; 0 means 1, or as many as the model fixes")
 	f.Int("purify-patience", 0, "judgements without a better one before learning ends; 0 means never")
 	f.String("purify-checkpoint", "", "file that an interrupted run goes on from; the output's name with .purify by default")
-	f.Bool("balance", false, "weigh images by the inverse frequency of their class")
+	f.Bool("balance", false, "weigh images by the inverse frequency of their class, judge by the mean of classes, and calibrate on equally many images of each")
 }
 
 func (a *app) purification() nuwa.Purification {
@@ -139,8 +139,8 @@ func writePurification(w io.Writer, p *nuwa.PurifyResult) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "validation accuracy over all classes %.2f → %.2f %%, among the wanted %.2f → %.2f %%\n",
-		100*p.Before.All, 100*p.After.All, 100*p.Before.Wanted, 100*p.After.Wanted)
+	fmt.Fprintf(w, "validation %s over all classes %.2f → %.2f %%, among the wanted %.2f → %.2f %%\n",
+		p.Metric, 100*p.Before.All, 100*p.After.All, 100*p.Before.Wanted, 100*p.After.Wanted)
 	_, err := fmt.Fprintf(w, "%d steps in %.1f s until %s; best after step %d\n", p.Steps, p.Seconds, p.Stopped, p.Best)
 	return err
 }
