@@ -144,5 +144,12 @@ func runNorms(ctx context.Context, s *State) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return counted(norms.Spell(s.Model, shapes), "layer norms"), nil
+	spelled := norms.Spell(s.Model, shapes)
+	if spelled == 0 {
+		return "", nil
+	}
+	if shapes, err = s.Engine.Shapes(ctx, s.Model); err != nil {
+		return "", err
+	}
+	return listed(counted(spelled, "layer norms"), counted(norms.Centre(s.Model, shapes), "means spared")), nil
 }
