@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"nuwa/graph"
 	"nuwa/internal/cost"
 	"nuwa/passes/cleanup"
 	"nuwa/passes/expand"
@@ -80,6 +81,18 @@ func runExpand(ctx context.Context, s *State) (string, error) {
 	folded, err := cleanup.Fold(ctx, s.Engine, s.Model)
 	s.kept(folded.Kept)
 	return listed(counted(done.Nodes, "fused operators"), counted(folded.Values, "values folded")), err
+}
+
+func runBatchNorms(ctx context.Context, s *State) (string, error) {
+	if !slices.ContainsFunc(s.Model.Graph.Nodes(), func(n *graph.Node) bool { return n.Is("BatchNormalization") }) {
+		return "", nil
+	}
+	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	if err != nil {
+		return "", err
+	}
+	n, err := cleanup.BatchNorms(s.Model, shapes)
+	return counted(n, "batch norms"), err
 }
 
 func runIdentities(ctx context.Context, s *State) (string, error) {

@@ -23,6 +23,9 @@ var Cleaning = []Pass{
 		{"fold", "what is mixed with shapes must be constants, not computed from them"}}},
 	{Name: "expand", Doc: "spell fused operators in plain ones", Effect: Exact, Dispensable: true, Run: runExpand, After: []Order{
 		{"freeze", "some forms are exact only for masks that are constant"}}},
+	{Name: "batchnorms", Doc: "fold batch norms into the linear maps before them", Effect: Exact, Run: runBatchNorms, After: []Order{
+		{"freeze", "the shapes between the two must be constants"},
+		{"expand", "a fused convolution is one to fold into as well"}}},
 	{Name: "identities", Doc: "bypass operators that do nothing", Effect: Exact, Run: runIdentities, After: []Order{
 		{"freeze", "a target that is computed is a reader of its own; frozen, its chain can be cut short"},
 		{"expand", "what was fused may begin or end with an operator that does nothing"}}},
