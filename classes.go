@@ -108,11 +108,16 @@ func (t *task) kept(logits int) []int {
 	if t.wanted != nil {
 		return t.wanted
 	}
-	all := make([]int, logits)
-	for i := range all {
-		all[i] = i
+	return upTo(logits)
+}
+
+// upTo returns 0 … n−1.
+func upTo(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
 	}
-	return all
+	return out
 }
 
 // className names every logit of the base: by the model's own class names,

@@ -31,12 +31,14 @@ type Options struct {
 	Widths Widths  // explicit widths instead of a rate
 	Align  int     // widths are multiples of this; 0 means 8
 
-	Recipe      string // "paper" or "best"; "" means "best"
-	Purify      string // "none", "ste", "first" or "second"; "" means "ste" for recipe paper where there are labelled images, else "none"
-	Logits      string // "sliced" (only wanted logits) or "full" (others masked); "" means "sliced"
-	Norms       string // "fast": layer norms in the operators that ONNX Runtime is fastest at; "keep": as exported; "" means "fast"
-	Calibration string // "images" or "synthetic"; "" means "images"
-	Images      int    // calibration images; 0 means the recipe's own number
+	Recipe      string  // "paper" or "best"; "" means "best"
+	Purify      string  // "none", "ste", "first" or "second"; "" means "ste" for recipe paper where there are labelled images, else "none"
+	Logits      string  // "sliced" (only wanted logits) or "full" (others masked); "" means "sliced"
+	Other       bool    // keep one more logit, the last, for all classes that are not wanted
+	FalseAccept float64 // part of the images of other classes that may be taken for wanted, 0 to 1; 0 means 0.05
+	Norms       string  // "fast": layer norms in the operators that ONNX Runtime is fastest at; "keep": as exported; "" means "fast"
+	Calibration string  // "images" or "synthetic"; "" means "images"
+	Images      int     // calibration images; 0 means the recipe's own number
 
 	Purification Purification
 	Preprocess   Preprocess // overrides of how images become inputs
@@ -123,6 +125,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Align == 0 {
 		o.Align = 8
 	}
+	if o.FalseAccept == 0 {
+		o.FalseAccept = falseAccept
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -147,6 +152,8 @@ func (o Options) withDefaults() (Options, error) {
 	case o.Calibration == "images" && o.Data == "":
 		return o, &fault.Error{Kind: fault.Usage, Where: "data", Got: "no images", Want: "a folder with a folder per class",
 			Remedy: "give --data, or --calibration synthetic"}
+	case !(o.FalseAccept > 0 && o.FalseAccept < 1):
+		return o, bad("false-accept", fmt.Sprint(o.FalseAccept), "a part above 0 and below 1")
 	case o.Images < 0:
 		return o, bad("images", fmt.Sprint(o.Images), "at least 1")
 	}

@@ -47,6 +47,9 @@ func (t *task) newSize(ctx context.Context, o Options, list []passes.Pass) (*siz
 		Purification: s.state.Purified, Passes: slices.Concat(t.reports, reports), Declined: declined(s.state.ViT),
 		Notes: slices.Concat(t.notes, s.state.Notes),
 	}
+	if s.state.Other != nil {
+		s.result.Classes = append(slices.Clone(t.classes), otherName)
+	}
 	for i, b := range s.state.ViT.Blocks {
 		from, to := s.state.Base[i], s.state.Widths[i]
 		w := BlockWidths{QK: [2]int{from.QK, to.QK}, VO: [2]int{from.VO, to.VO}, Hidden: [2]int{from.Hidden, to.Hidden}}
@@ -100,7 +103,7 @@ func (s *size) finish(ctx context.Context) error {
 	info, err := exporter.Write(s.state.Model, s.o.Output, exporter.Options{Force: s.o.Force, Validate: func(tmp string) error {
 		s.slim = tmp
 		err := validate(ctx, s.eng, s.state.Model, s.o.Output, tmp)
-		for _, proof := range []func(context.Context) error{s.judge, s.bench} {
+		for _, proof := range []func(context.Context) error{s.judge, s.judgeOther, s.bench} {
 			if err == nil {
 				err = proof(ctx)
 			}
@@ -139,7 +142,7 @@ func (s *size) provenance() error {
 	}{
 		{metaPreprocess, s.file.pre, s.file.preFrom == fromDefaults},
 		{metaWidths, s.state.Widths, false},
-		{metaClasses, s.classes, len(s.classes) == 0 || s.o.Logits == "full"},
+		{metaClasses, s.result.Classes, len(s.classes) == 0 || s.o.Logits == "full"},
 		{metaClasses, s.names, len(s.names) == 0 || s.o.Logits != "full"},
 		{metaMultiLabel, true, s.set == nil || !s.set.Multi},
 		{metaWanted, s.wanted, s.wanted == nil || s.o.Logits != "full" || s.unmask},
@@ -172,6 +175,9 @@ func (s *size) judge(ctx context.Context) error {
 	wanted := s.wanted
 	if wanted != nil && s.o.Logits == "sliced" {
 		classOf, wanted = measure.Sliced(classOf, wanted), nil
+	}
+	if s.state.Other != nil { // all decides among the wanted logits and that of the others
+		wanted = upTo(len(s.wanted))
 	}
 	models[1].Accuracy, err = s.task.judge(ctx, measure.Source{Name: s.o.Output, Path: s.slim}, "judge slim", classOf, wanted, s.classes)
 	return err

@@ -12,6 +12,7 @@ import (
 	"nuwa/internal/fault"
 	"nuwa/internal/measure"
 	"nuwa/passes"
+	"nuwa/passes/calibrate"
 )
 
 // validationPart is the part of Options.Data that judges when there is no
@@ -34,6 +35,7 @@ type task struct {
 	classes []string  // names of those kept
 	pool    *data.Set // images of set of the wanted classes, without those that judge
 	fit     *data.Set // those of pool that statistics come from
+	split   bool      // test is a part of set
 	judged  string    // what accuracies are measured on
 	notes   []string
 
@@ -64,6 +66,9 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	options := passes.Options{Recipe: t.o.Recipe, Classes: t.wanted, Mask: t.o.Logits == "full", Lenient: t.o.Purify == ""}
 	t.o.sizeOptions(&options)
 	if options.Purify, err = t.purification(ctx); err != nil {
+		return err
+	}
+	if options.Other, err = t.otherSamples(ctx); err != nil {
 		return err
 	}
 	s, cleaning, err := t.fork(ctx, t.o)
@@ -112,7 +117,7 @@ func (t *task) splitData() error {
 		case test.Len() == 0:
 			t.notes = append(t.notes, "there are too few images to hold some back, so no accuracy is measured; give others with --test")
 		default:
-			t.test, t.fit = test, rest
+			t.test, t.fit, t.split = test, rest, true
 			t.judged = fmt.Sprintf("a validation split of %d images of %s", t.test.Len(), t.o.Data)
 		}
 	}
@@ -133,14 +138,17 @@ func (t *task) splitData() error {
 	return nil
 }
 
-// feeds are the calibration inputs: images, or standard-normal numbers.
-func (t *task) feeds(ctx context.Context) (func(yield func(map[string]*graph.Tensor, error) bool), error) {
-	in := engine.Feeds(t.file.model)[0]
-	dims, _ := in.Type.Dims()
-	batch := 16
-	if dims[0] > 0 {
-		batch = int(dims[0])
+// batch is how many images are run at once, and whether the model fixes it.
+func (t *task) batch() (n int, fixed bool) {
+	if dims, _ := engine.Feeds(t.file.model)[0].Type.Dims(); dims[0] > 0 {
+		return int(dims[0]), true
 	}
+	return 16, false
+}
+
+// feeds are the calibration inputs: images, or standard-normal numbers.
+func (t *task) feeds(ctx context.Context) (calibrate.Feeds, error) {
+	batch, fixed := t.batch()
 	if t.o.Calibration == "synthetic" {
 		n := t.o.Images
 		if n == 0 {
@@ -154,24 +162,32 @@ func (t *task) feeds(ctx context.Context) (func(yield func(map[string]*graph.Ten
 			}
 		}, nil
 	}
-	if dims[0] > 0 && t.fit.Len() < batch {
+	if fixed && t.fit.Len() < batch {
 		return nil, &fault.Error{Kind: fault.Data, File: t.o.Data, Got: fmt.Sprintf("%d calibration images", t.fit.Len()), Want: fmt.Sprintf("at least %d, the model's batch", batch)}
 	}
+	return t.feedsOf(ctx, t.fit, "calibrate"), nil
+}
+
+// feedsOf are the images of set as inputs, a whole number of batches where the
+// model fixes the batch.
+func (t *task) feedsOf(ctx context.Context, set *data.Set, stage string) calibrate.Feeds {
+	in := engine.Feeds(t.file.model)[0]
+	batch, fixed := t.batch()
 	return func(yield func(map[string]*graph.Tensor, error) bool) {
 		done := 0
-		for b, err := range t.fit.Batches(ctx, nil, batch, t.file.pre) {
-			if err == nil && dims[0] > 0 && len(b.Labels) < batch {
+		for b, err := range set.Batches(ctx, nil, batch, t.file.pre) {
+			if err == nil && fixed && len(b.Labels) < batch {
 				return // a batch of fixed size cannot be filled
 			}
 			done += len(b.Labels)
 			if err == nil {
-				t.o.Progress("calibrate", done, t.fit.Len())
+				t.o.Progress(stage, done, set.Len())
 			}
 			if !yield(map[string]*graph.Tensor{in.Name(): b.X}, err) {
 				return
 			}
 		}
-	}, nil
+	}
 }
 
 // labels gives every calibration sample its logit in the slim model, or its

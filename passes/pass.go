@@ -11,6 +11,7 @@ import (
 	"nuwa/internal/linalg"
 	"nuwa/passes/attention"
 	"nuwa/passes/calibrate"
+	"nuwa/passes/focus"
 	"nuwa/passes/purify"
 	"nuwa/passes/structure"
 )
@@ -56,6 +57,8 @@ type State struct {
 	Spectra  []*attention.Spectrum // one per ViT.Attentions
 	Evidence []attention.Evidence  // one per ViT.Attentions; for recipe best
 	Hidden   []*linalg.Moments     // of the prunable hidden layers, in order; for recipe best
+	Targets  []float64             // what the logit for other classes should be, per sample of Options.Other.Fit
+	Other    *focus.Other          // the logit for other classes; nil without
 	Felt     map[string][]float64  // E[(∂ℓ/∂y_c)²] by value name; for recipe best
 	BaseMACs float64               // of the whole model as imported
 	Notes    []string              // what the user should know: numerical doubt, choices
@@ -78,7 +81,15 @@ type Options struct {
 	Mask      bool            // mask the other logits instead of removing them
 	KeepNorms bool            // leave layer norms as the exporter wrote them
 	Purify    *purify.Options // nil for no purification
+	Other     *Other          // a logit for all other classes; nil for none
 	Lenient   bool            // leave out purification where the model does not allow it
+}
+
+// Other asks for a logit that stands for all classes that are not wanted.
+type Other struct {
+	Fit    calibrate.Feeds // what it is fitted to: wanted and other classes
+	Held   focus.Samples   // what sets its offset
+	Accept float64         // part of the other samples that may be taken for wanted, 0 to 1
 }
 
 // Width is the widths of a block: of q/k and v/o per head, and of the hidden

@@ -49,8 +49,12 @@ var Anchoring = []Pass{
 // Learning are the passes that find out about an anchored model what every size
 // of the same task needs to know.
 var Learning = []Pass{
+	{Name: "others", Doc: "find out what a logit for all other classes should be", Effect: Reads, Run: runOthers, After: []Order{
+		{"structure", "the classifier must be known"},
+		{"purify", "the targets are those of the model that is slimmed"}}},
 	{Name: "focus", Doc: "keep the wanted classes", Effect: Approximate, Signature: true, Run: runFocus, After: []Order{
 		{"structure", "the classifier must be known"},
+		{"others", "the logits of the other classes go"},
 		{"purify", "a loss over all classes needs all logits"}}},
 	{Name: "sense", Doc: "gather how activations are distributed and how much the loss feels errors", Effect: Reads, Run: runSense, After: []Order{
 		{"structure", "heads and hidden layers must be known"},
@@ -72,6 +76,9 @@ var Slimming = []Pass{
 	{Name: "mlp", Doc: "choose hidden neurons and refit by least squares", Effect: Approximate, Run: runMLP, After: []Order{
 		{"attention", "hidden statistics are those of the slim attention, so that the refit makes up for it"},
 		{"plan", "widths must be known"}}},
+	{Name: "other", Doc: "add a logit for all other classes", Effect: Approximate, Signature: true, Run: runOther, After: []Order{
+		{"others", "its targets must be known"},
+		{"mlp", "it is fitted to what the slim classifier reads"}}},
 	{Name: "norms", Doc: "spell layer norms in operators that ONNX Runtime is fastest at", Effect: Exact, Run: runNorms, After: []Order{
 		{"mlp", "gradients and statistics are taken from the norms as the exporter wrote them"}}},
 }

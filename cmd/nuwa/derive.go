@@ -70,6 +70,8 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.String("purify", "", "remove neurons that hurt first, by ste, first or second, or none; by default ste for recipe paper, none for best")
 	purifyFlags(f)
 	f.String("logits", "sliced", "sliced: only the wanted logits; full: the others masked")
+	f.Bool("other", false, "keep one more logit that stands for all other classes; --data needs images of some, in folders of any name")
+	f.Float64("false-accept", 0.05, "with --other, part of the images of other classes that may be taken for wanted")
 	f.String("norms", "fast", "fast: layer norms in the operators that ONNX Runtime is fastest at; keep: as exported, for runtimes with a fused norm")
 	f.String("calibration", "images", "images, or synthetic: standard-normal inputs, for models without images")
 	f.Int("images", 0, "calibration images; 0 means the recipe's number")
@@ -145,6 +147,7 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 		ImageRoot: v.GetString("image-root"), MultiLabel: v.GetBool("multilabel"),
 		Rate: v.GetFloat64("rate"), Widths: nuwa.Widths{QK: v.GetInt("qk"), VO: v.GetInt("vo")}, Align: v.GetInt("align"),
 		Recipe: v.GetString("recipe"), Purify: v.GetString("purify"), Logits: v.GetString("logits"), Norms: v.GetString("norms"),
+		Other: v.GetBool("other"), FalseAccept: v.GetFloat64("false-accept"),
 		Calibration: v.GetString("calibration"), Images: v.GetInt("images"),
 		Purification: a.purification(), Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
 		DryRun: v.GetBool("dry-run"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),
@@ -207,6 +210,12 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 	if r.Purification != nil {
 		fmt.Fprintln(w)
 		if err := writePurification(w, r.Purification); err != nil {
+			return err
+		}
+	}
+	if r.Other != nil {
+		fmt.Fprintln(w)
+		if err := writeOther(w, r.Other); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package report
 import (
 	"nuwa/internal/measure"
 	"nuwa/passes"
+	"nuwa/passes/focus"
 	"nuwa/passes/purify"
 )
 
@@ -23,10 +24,18 @@ type Result struct {
 
 	Blocks       []BlockWidths   `json:"blocks"`
 	Purification *purify.Result  `json:"purification,omitempty"` // nil without purification
+	Other        *Other          `json:"other,omitempty"`        // nil without a logit for other classes
 	Passes       []passes.Report `json:"passes"`
 	Declined     []Declined      `json:"declined,omitempty"`
 	Notes        []string        `json:"notes,omitempty"` // numerical doubt and choices worth knowing
 	Seconds      float64         `json:"seconds"`         // to derive, without judging
+}
+
+// Other is the logit that stands for all classes that are not wanted, and how
+// the slim model does with it on the images that judge.
+type Other struct {
+	focus.Other
+	Measured *measure.Rejection `json:"measured"`
 }
 
 // BlockWidths are the widths of one block before and after. A part the block
