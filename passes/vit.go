@@ -8,7 +8,6 @@ import (
 	"nuwa/passes/attention"
 	"nuwa/passes/focus"
 	"nuwa/passes/mlp"
-	"nuwa/passes/norms"
 	"nuwa/passes/structure"
 )
 
@@ -140,16 +139,5 @@ func runNorms(ctx context.Context, s *State) (string, error) {
 	if s.Options.KeepNorms {
 		return "", nil
 	}
-	shapes, err := s.Engine.Shapes(ctx, s.Model)
-	if err != nil {
-		return "", err
-	}
-	spelled := norms.Spell(s.Model, shapes)
-	if spelled == 0 {
-		return "", nil
-	}
-	if shapes, err = s.Engine.Shapes(ctx, s.Model); err != nil {
-		return "", err
-	}
-	return listed(counted(spelled, "layer norms"), counted(norms.Centre(s.Model, shapes), "means spared")), nil
+	return runFastNorms(ctx, s)
 }
