@@ -10,6 +10,8 @@ import (
 
 	"nuwa/exporter"
 	"nuwa/internal/measure"
+	"nuwa/internal/ort"
+	"nuwa/internal/report"
 	"nuwa/passes"
 	"nuwa/passes/structure"
 )
@@ -43,7 +45,7 @@ func (t *task) newSize(ctx context.Context, o Options, list []passes.Pass) (*siz
 		return nil, err
 	}
 	s.result = &Result{
-		Model: o.Model, Recipe: o.Recipe, RateAsked: o.Rate, Classes: t.classes, Judged: t.judged,
+		Schema: report.Schema, Model: o.Model, Recipe: o.Recipe, RateAsked: o.Rate, Classes: t.classes, Judged: t.judged,
 		Purification: s.state.Purified, Passes: slices.Concat(t.reports, reports), Declined: declined(s.state.ViT),
 		Notes: slices.Concat(t.notes, s.state.Notes),
 	}
@@ -115,7 +117,8 @@ func (s *size) finish(ctx context.Context) error {
 	}
 	slim.Bytes = info.Bytes + info.DataBytes
 	s.result.Output, s.slim = s.o.Output, s.o.Output
-	return nil
+	s.result.Provenance.Output, err = fileDigest(s.o.Output)
+	return err
 }
 
 func slimName(output string) string {
@@ -125,12 +128,22 @@ func slimName(output string) string {
 	return filepath.Base(output)
 }
 
-// provenance records in the metadata what the model is and how to feed it.
+// provenance records in the result what it was made from, and in the metadata
+// what the model is and how to feed it.
 func (s *size) provenance() error {
 	digest, err := s.sha256()
 	if err != nil {
 		return err
 	}
+	lib, err := ort.Load("") // the one that is loaded
+	if err != nil {
+		return err
+	}
+	p := &report.Provenance{Version: Version, Runtime: lib.Version, Base: digest, Seed: s.o.Seed}
+	if s.fit != nil {
+		p.Images, p.Preprocess = s.fit.Len(), s.file.pre.String()+" ("+s.file.preFrom+")"
+	}
+	s.result.Provenance = p
 	m := s.state.Model
 	m.SetMeta(metaVersion, Version)
 	m.SetMeta(metaBase, digest)

@@ -46,6 +46,7 @@ wanted ones only: the second figure is the one to compare with.`,
 			if err != nil {
 				return err
 			}
+			res.Provenance.Command = command(cmd, args)
 			if err := rep.write(res); err != nil {
 				return err
 			}
@@ -59,7 +60,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	}
 	f := c.Flags()
 	f.StringP("output", "o", "", "where to write the slim model")
-	f.String("report", "", "also write the result as JSON to this file")
+	reportFlag(f)
 	f.String("test", "", "images to judge by, as for --data; never calibrated on")
 	f.Float64("rate", 0, "part of the multiply-accumulates to remove, below 1")
 	f.Int("qk", 0, "width of queries and keys per head, instead of a rate")

@@ -128,7 +128,7 @@ func (a *app) root() *cobra.Command {
 	f.String("onnxruntime", "", "ONNX Runtime's shared library, or its folder")
 	f.Int("threads", 0, "threads for ONNX Runtime; 0 means all cores")
 	f.StringSlice("provider", nil, "execution providers, best first")
-	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.purify(), a.eval(), a.compare(), a.bench(), a.export(), a.demo(), a.configCommand())
+	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.purify(), a.eval(), a.compare(), a.bench(), a.export(), a.report(), a.demo(), a.configCommand())
 	root.AddCommand(topics()...)
 	return root
 }

@@ -9,6 +9,8 @@ import (
 
 // Result is what a derivation made and how it compares with the base.
 type Result struct {
+	Schema int `json:"schema"`
+
 	Model   string   `json:"model"`
 	Output  string   `json:"output,omitempty"` // empty for a dry run
 	Recipe  string   `json:"recipe"`
@@ -29,6 +31,20 @@ type Result struct {
 	Declined     []Declined      `json:"declined,omitempty"`
 	Notes        []string        `json:"notes,omitempty"` // numerical doubt and choices worth knowing
 	Seconds      float64         `json:"seconds"`         // to derive, without judging
+
+	Provenance *Provenance `json:"provenance,omitempty"`
+}
+
+// Provenance is what it takes to make the same model again.
+type Provenance struct {
+	Version    string   `json:"nuwa"`
+	Runtime    string   `json:"onnxruntime"` // its version
+	Base       string   `json:"base_sha256"`
+	Output     string   `json:"output_sha256,omitempty"` // empty for a dry run
+	Preprocess string   `json:"preprocess,omitempty"`    // how images become inputs, and what says so
+	Images     int      `json:"calibration_images,omitempty"`
+	Seed       uint64   `json:"seed"`
+	Command    []string `json:"command,omitempty"` // arguments of nuwa that give the same model, where it was made so
 }
 
 // Other is the logit that stands for all classes that are not wanted, and how
