@@ -9,6 +9,6 @@
 // docs/report.schema.json is the schema of a Result. Pages are single files
 // that load nothing, follow the reader's choice of light or dark, and say all
 // they have to say without their script, which sorts and searches tables. The
-// package may import passes, passes/purify, internal/chart, internal/fault,
-// internal/figures and internal/measure.
+// package may import passes, passes/focus, passes/purify, internal/chart,
+// internal/fault, internal/figures and internal/measure.
 package report

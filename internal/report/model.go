@@ -22,10 +22,11 @@ type model struct {
 	Lede   string
 	Tiles  []tile
 
-	Accuracy *accuracies // nil where none was measured
-	Curves   []template.HTML
-	Widths   []widths
-	Time     *spent
+	Accuracy  *accuracies // nil where none was measured
+	Curves    []template.HTML
+	Rejection *rejection // nil without a logit for other classes
+	Widths    []widths
+	Time      *spent
 }
 
 // tile is one figure at a glance.
@@ -38,7 +39,7 @@ type tile struct {
 
 func newModel(r *Result) *model {
 	base, slim := r.pair()
-	m := &model{Result: r, Name: path.Base(slim.Name), Base: path.Base(base.Name), Accuracy: newAccuracies(r), Time: newSpent(r)}
+	m := &model{Result: r, Name: path.Base(slim.Name), Base: path.Base(base.Name), Accuracy: newAccuracies(r), Rejection: newRejection(r.Other), Time: newSpent(r)}
 	m.Lede = m.lede()
 	m.Tiles = m.tiles(base, slim)
 	for i, b := range r.Blocks {

@@ -8,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -113,6 +114,12 @@ func (s schemas) object(t *testing.T, typ reflect.Type) map[string]any {
 		if name == "-" {
 			continue
 		}
+		if f.Anonymous && name == "" {
+			inner := s.object(t, f.Type)
+			maps.Copy(properties, inner["properties"].(map[string]any))
+			required = append(required, inner["required"].([]string)...)
+			continue
+		}
 		if name == "" {
 			t.Fatalf("%v.%s has no name in JSON", typ, f.Name)
 		}
@@ -124,7 +131,7 @@ func (s schemas) object(t *testing.T, typ reflect.Type) map[string]any {
 			case reflect.Slice, reflect.Map:
 				p["type"] = []string{fmt.Sprint(p["type"]), "null"}
 			case reflect.Pointer:
-				t.Fatalf("%v.%s may be null: give it omitempty", typ, f.Name)
+				p = map[string]any{"anyOf": []any{p, map[string]any{"type": "null"}}}
 			}
 		}
 		doc := s.doc(t, typ, f.Name)
@@ -191,6 +198,11 @@ func words(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Te
 // fits reports where a value has another type than the schema says, lacks a key
 // or has one that is not there.
 func fits(value any, schema, root map[string]any, where string) error {
+	if either, ok := schema["anyOf"].([]any); ok {
+		if schema = either[0].(map[string]any); value == nil {
+			return nil
+		}
+	}
 	if ref, ok := schema["$ref"].(string); ok {
 		schema = root["$defs"].(map[string]any)[strings.TrimPrefix(ref, "#/$defs/")].(map[string]any)
 	}
