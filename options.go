@@ -29,6 +29,7 @@ type Options struct {
 
 	Rate   float64 // the part of the base's multiply-accumulates to remove, 0 to 1
 	Widths Widths  // explicit widths instead of a rate
+	Budget Budget  // limits instead of a rate
 	Align  int     // widths are multiples of this; 0 means 8
 
 	Recipe      string  // "paper" or "best"; "" means "best"
@@ -44,9 +45,10 @@ type Options struct {
 	Preprocess   Preprocess // overrides of how images become inputs
 	Runtime      Runtime
 	Seed         uint64
-	Force        bool // replace an existing output
-	DryRun       bool // plan only: nothing is written
-	SkipBench    bool // measure no latency
+	Cache        string // folder of results that runs share; "" shares none
+	Force        bool   // replace an existing output
+	DryRun       bool   // plan only: nothing is written
+	SkipBench    bool   // measure no latency
 
 	Log      *slog.Logger                        // nil discards
 	Progress func(stage string, done, total int) // nil for none; total 0 when it is not known
@@ -145,7 +147,11 @@ func (o Options) withDefaults() (Options, error) {
 		return o, bad("rate", fmt.Sprint(o.Rate), "at least 0 and below 1: the part of the multiply-accumulates to remove")
 	case o.Rate > 0 && !o.Widths.IsZero():
 		return o, bad("rate", "a rate and explicit widths", "one of them")
-	case o.Rate == 0 && o.Widths.IsZero() && wantsAll(o.Classes) && (o.Purify == "" || o.Purify == "none"):
+	case o.Budget.check() != nil:
+		return o, o.Budget.check()
+	case !o.Budget.IsZero() && (o.Rate > 0 || !o.Widths.IsZero()):
+		return o, bad("budget", "limits and a rate or explicit widths", "one of them")
+	case o.Rate == 0 && o.Widths.IsZero() && o.Budget.IsZero() && wantsAll(o.Classes) && (o.Purify == "" || o.Purify == "none"):
 		return o, &fault.Error{Kind: fault.Usage, Got: "nothing to do", Want: "a rate, widths or classes", Remedy: "give --rate, --qk/--vo/--hidden or --classes"}
 	case o.Widths.Part < 0 || o.Widths.Part > 1 || o.Widths.QK < 0 || o.Widths.VO < 0 || o.Widths.Hidden < 0:
 		return o, bad("widths", fmt.Sprintf("%+v", o.Widths), "widths of at least 1, a part from 0% to 100%")

@@ -77,7 +77,7 @@ func (t *task) slimLogit(folder string) int {
 }
 
 // judgeOther measures how the slim model treats images of other classes.
-func (s *size) judgeOther(ctx context.Context) error {
+func (s *slim) judgeOther(ctx context.Context) error {
 	if s.state.Other == nil || s.test == nil {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (s *size) judgeOther(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := measure.Open(measure.Source{Name: s.o.Output, Path: s.slim}, s.eng)
+	m, err := measure.Open(measure.Source{Name: s.o.Output, Path: s.path}, s.eng)
 	if err != nil {
 		return err
 	}

@@ -19,3 +19,6 @@ type Declined = report.Declined
 
 // PurifyResult says which hidden neurons hurt and what removing them did.
 type PurifyResult = purify.Result
+
+// Found is how a rate was found for limits, or for an accuracy.
+type Found = report.Found

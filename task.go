@@ -19,6 +19,9 @@ import (
 // Options.Test.
 const validationPart = 0.2
 
+// anyRate tells the passes that learn that widths will be chosen.
+const anyRate = 0.5
+
 // task is what all sizes for the same wanted classes share: which images
 // calibrate and which judge, and the base brought so far that only the widths
 // are open.
@@ -42,6 +45,7 @@ type task struct {
 	state   *passes.State   // learned; every size goes on from a fork
 	reports []passes.Report // of the passes that led there
 
+	store    memo // where what is expensive to find out is kept
 	judging  sync.Mutex
 	accuracy *measure.Accuracy // of the base, once measured
 }
@@ -54,7 +58,12 @@ func newTask(ctx context.Context, b *base, im images, o Options) (*task, error) 
 	if err := t.findClasses(ctx); err != nil {
 		return nil, err
 	}
-	return t, t.splitData()
+	if err := t.splitData(); err != nil {
+		return nil, err
+	}
+	var err error
+	t.store, err = t.memo(ctx)
+	return t, err
 }
 
 // learn runs the passes that come before widths are chosen.
@@ -65,6 +74,9 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	}
 	options := passes.Options{Recipe: t.o.Recipe, Classes: t.wanted, Mask: t.o.Logits == "full", Lenient: t.o.Purify == ""}
 	t.o.sizeOptions(&options)
+	if !t.o.Budget.IsZero() {
+		options.Rate = anyRate
+	}
 	if options.Purify, err = t.purification(ctx); err != nil {
 		return err
 	}
@@ -77,6 +89,7 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	}
 	s.Options, s.Feeds = options, feeds
 	s.Labels, s.Several = t.labels()
+	s.Memo = t.store.remember
 	reports, err := (&passes.Manager{}).Run(ctx, s, list)
 	t.state, t.reports = s, slices.Concat(cleaning, reports)
 	return err
@@ -138,6 +151,10 @@ func (t *task) splitData() error {
 	return nil
 }
 
+// feedLimit bounds the memory for decoded calibration images, in bytes. Where
+// they take more, every pass over them decodes them.
+const feedLimit = 1 << 30
+
 // batch is how many images are run at once, and whether the model fixes it.
 func (t *task) batch() (n int, fixed bool) {
 	if dims, _ := engine.Feeds(t.file.model)[0].Type.Dims(); dims[0] > 0 {
@@ -173,9 +190,14 @@ func (t *task) feeds(ctx context.Context) (calibrate.Feeds, error) {
 func (t *task) feedsOf(ctx context.Context, set *data.Set, stage string) calibrate.Feeds {
 	in := engine.Feeds(t.file.model)[0]
 	batch, fixed := t.batch()
+	load := sync.OnceValues(func() (*data.Loaded, error) { return set.Preload(ctx, t.file.pre, feedLimit) })
 	return func(yield func(map[string]*graph.Tensor, error) bool) {
 		done := 0
-		for b, err := range set.Batches(ctx, nil, batch, t.file.pre) {
+		batches := set.Batches(ctx, nil, batch, t.file.pre)
+		if loaded, err := load(); err == nil {
+			batches = loaded.Batches(ctx, nil, batch)
+		}
+		for b, err := range batches {
 			if err == nil && fixed && len(b.Labels) < batch {
 				return // a batch of fixed size cannot be filled
 			}
@@ -231,9 +253,13 @@ func (t *task) judgeBase(ctx context.Context, classOf []int) (*measure.Accuracy,
 	if t.accuracy != nil {
 		return t.accuracy, nil
 	}
-	var err error
-	t.accuracy, err = t.judge(ctx, measure.Source{Path: t.file.path}, "judge base", classOf, t.wanted, t.names)
-	return t.accuracy, err
+	var a *measure.Accuracy
+	err := t.store.remember("accuracy", &a, func() (err error) {
+		a, err = t.judge(ctx, measure.Source{Path: t.file.path}, "judge base", classOf, t.wanted, t.names)
+		return err
+	})
+	t.accuracy = a
+	return a, err
 }
 
 // judge measures a model on the images that judge.

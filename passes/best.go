@@ -42,14 +42,22 @@ func runSense(ctx context.Context, s *State) (string, error) {
 	for _, m := range sites {
 		gradients = append(gradients, mlp.OutputTap(s.ViT.Shapes, m))
 	}
-	of, err := calibrate.CollectByName(ctx, s.Engine, s.Model, moments, s.Feeds)
+	var of map[string]*linalg.Moments
+	err = s.remember("statistics", &of, func() (err error) {
+		of, err = calibrate.CollectByName(ctx, s.Engine, s.Model, moments, s.Feeds)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
 	s.Felt = map[string][]float64{}
 	labels := calibrate.Labels{Class: s.Labels, Several: s.Several}
 	if labels.Known() && len(s.ViT.Classifiers) > 0 {
-		f, err := calibrate.Gradients(ctx, s.Engine, s.Model, s.Model.Graph.Outputs()[s.ViT.Classifiers[0].Index].Name(), gradients, labels, s.Feeds)
+		var f [][]float64
+		err := s.remember("gradients", &f, func() (err error) {
+			f, err = calibrate.Gradients(ctx, s.Engine, s.Model, s.Model.Graph.Outputs()[s.ViT.Classifiers[0].Index].Name(), gradients, labels, s.Feeds)
+			return err
+		})
 		if fault.KindOf(err) == fault.Unsupported {
 			s.note("errors are not weighted by the loss: %v", err)
 		} else if err != nil {

@@ -66,6 +66,10 @@ type State struct {
 	Log      *slog.Logger
 	Progress func(stage string, done, total int)
 
+	// Memo fills into with what earlier runs kept under what, or calls find,
+	// which fills it, and keeps that; nil keeps nothing.
+	Memo func(what string, into any, find func() error) error
+
 	ran   []string                   // passes that have run
 	known []map[string]*graph.Tensor // outputs of Model on the inputs of proofs; nil when not known
 }
@@ -95,6 +99,14 @@ type Other struct {
 // Width is the widths of a block: of q/k and v/o per head, and of the hidden
 // layer. A part that the block does not have is zero.
 type Width struct{ QK, VO, Hidden int }
+
+// remember fills into by find, or with what was found before.
+func (s *State) remember(what string, into any, find func() error) error {
+	if s.Memo == nil {
+		return find()
+	}
+	return s.Memo(what, into, find)
+}
 
 // note records a sentence for the report.
 func (s *State) note(format string, args ...any) {

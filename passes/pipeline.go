@@ -4,7 +4,7 @@ import "slices"
 
 // Pipeline is everything that derives a slim model, in order. Its parts may run
 // one after the other on the same State, or, from Fork on, on several.
-var Pipeline = slices.Concat(Cleaning, Anchoring, Learning, Slimming)
+var Pipeline = slices.Concat(Cleaning, Anchoring, Learning, Slimming, Finishing)
 
 // Cleaning are the passes that make a model readable without changing what it
 // computes.
@@ -79,6 +79,10 @@ var Slimming = []Pass{
 	{Name: "other", Doc: "add a logit for all other classes", Effect: Approximate, Signature: true, Run: runOther, After: []Order{
 		{"others", "its targets must be known"},
 		{"mlp", "it is fitted to what the slim classifier reads"}}},
+}
+
+// Finishing are the passes that spell a model of its size for what runs it.
+var Finishing = []Pass{
 	{Name: "norms", Doc: "spell layer norms in operators that ONNX Runtime is fastest at", Effect: Exact, Run: runNorms, After: []Order{
 		{"mlp", "gradients and statistics are taken from the norms as the exporter wrote them"}}},
 }

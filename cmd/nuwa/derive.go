@@ -66,6 +66,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.Int("qk", 0, "width of queries and keys per head, instead of a rate")
 	f.Int("vo", 0, "width of values and outputs per head, instead of a rate")
 	f.String("hidden", "", "hidden neurons per block, as N or N%, instead of a rate")
+	budgetFlags(f)
 	f.Int("align", 8, "widths are multiples of this")
 	f.String("recipe", "best", "paper or best")
 	f.String("purify", "", "remove neurons that hurt first, by ste, first or second, or none; by default ste for recipe paper, none for best")
@@ -80,6 +81,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.Bool("force", false, "replace an existing output or report")
 	f.Bool("dry-run", false, "plan and print, write nothing")
 	f.Bool("no-bench", false, "do not measure latency")
+	cacheFlag(f, "none by default")
 	dataFlags(f)
 	return c
 }
@@ -151,7 +153,10 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 		Other: v.GetBool("other"), FalseAccept: v.GetFloat64("false-accept"),
 		Calibration: v.GetString("calibration"), Images: v.GetInt("images"),
 		Purification: a.purification(), Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
-		DryRun: v.GetBool("dry-run"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),
+		DryRun: v.GetBool("dry-run"), Cache: v.GetString("cache"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),
+	}
+	if o.Budget, err = a.budget(); err != nil {
+		return o, err
 	}
 	for _, flag := range []string{"qk", "vo", "align"} {
 		if n := v.GetInt(flag); n < 1 && v.IsSet(flag) {
@@ -191,6 +196,9 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 		asked = fmt.Sprintf(" (asked %.3f)", r.RateAsked)
 	}
 	fmt.Fprintf(w, "%s, recipe %s: removed %.3f of the multiply-accumulates%s\n", r.Model, r.Recipe, r.Rate, asked)
+	if err := writeFound(w, r.Budget); err != nil {
+		return err
+	}
 	if r.Judged != "" && r.Output != "" {
 		fmt.Fprintf(w, "accuracy on %s\n", r.Judged)
 	}

@@ -62,6 +62,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case !a.started && !errors.As(err, &known):
 		err = &fault.Error{Kind: fault.Usage, Err: err, Remedy: "see nuwa help"}
 	}
+	if a.told {
+		return fault.ExitCode(err)
+	}
 	if a.config.GetBool("json") || slices.Contains(args, "--json") { // flags that do not parse are not in the configuration
 		_ = writeJSON(stdout, map[string]any{"error": err.Error(), "kind": fault.KindOf(err).String()}) // what is lost is in the exit code
 	} else {
@@ -86,6 +89,7 @@ type app struct {
 	out, err io.Writer
 	config   *viper.Viper
 	started  bool // the command line is sound and its command runs
+	told     bool // the JSON on standard output tells of the error already
 }
 
 func (a *app) root() *cobra.Command {
@@ -137,7 +141,7 @@ func (a *app) root() *cobra.Command {
 	f.String("onnxruntime", "", "ONNX Runtime's shared library, or its folder")
 	f.Int("threads", 0, "threads for ONNX Runtime; 0 means all cores")
 	f.StringSlice("provider", nil, "execution providers, best first")
-	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.purify(), a.eval(), a.compare(), a.bench(), a.export(), a.report(), a.demo(), a.configCommand())
+	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.purify(), a.eval(), a.compare(), a.bench(), a.export(), a.report(), a.demo(), a.configCommand(), a.cache())
 	root.AddCommand(topics()...)
 	return root
 }
