@@ -12,6 +12,13 @@ import (
 
 // findClasses turns the wanted classes into logits of the base.
 func (t *task) findClasses(ctx context.Context) error {
+	if t.file.noImages != nil {
+		if !wantsAll(t.o.Classes) {
+			return t.file.noImages
+		}
+		t.notes = append(t.notes, "the model does not take images, so neither accuracy nor latency is measured")
+		return nil
+	}
 	m, err := measure.Open(measure.Source{Path: t.o.Model}, t.eng)
 	if err != nil {
 		return err

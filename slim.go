@@ -114,7 +114,7 @@ func (s *slim) provenance() error {
 		value any
 		skip  bool
 	}{
-		{metaPreprocess, s.file.pre, s.file.preFrom == fromDefaults},
+		{metaPreprocess, s.file.pre, s.file.preFrom == fromDefaults || s.file.noImages != nil},
 		{metaWidths, s.state.Widths, false},
 		{metaClasses, s.result.Classes, len(s.classes) == 0 || s.o.Logits == "full"},
 		{metaClasses, s.names, len(s.names) == 0 || s.o.Logits != "full"},
@@ -165,7 +165,7 @@ func (t *task) slimLogits(classOf []int) (slimOf, wanted []int) {
 
 // bench times both models in turns.
 func (s *slim) bench(ctx context.Context) error {
-	if s.o.SkipBench || s.o.DryRun {
+	if s.o.SkipBench || s.o.DryRun || s.file.noImages != nil {
 		return nil
 	}
 	b, err := benchOpened(ctx, s.eng, BenchOptions{Seed: s.o.Seed, Progress: s.o.Progress},

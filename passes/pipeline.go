@@ -23,7 +23,7 @@ var Cleaning = []Pass{
 		{"fold", "what is mixed with shapes must be constants, not computed from them"}}},
 	{Name: "expand", Doc: "spell fused operators in plain ones", Effect: Exact, Dispensable: true, Run: runExpand, After: []Order{
 		{"freeze", "some forms are exact only for masks that are constant"}}},
-	{Name: "batchnorms", Doc: "fold batch norms into the linear maps before them", Effect: Exact, Run: runBatchNorms, After: []Order{
+	{Name: "maps", Doc: "fold batch norms into the linear maps before them, and give hidden layers maps of their own", Effect: Exact, Run: runMaps, After: []Order{
 		{"freeze", "the shapes between the two must be constants"},
 		{"expand", "a fused convolution is one to fold into as well"}}},
 	{Name: "identities", Doc: "bypass operators that do nothing", Effect: Exact, Run: runIdentities, After: []Order{
