@@ -105,17 +105,24 @@ type images struct {
 	test *data.Set // nil without
 }
 
-// openImages opens what o names.
+// openImages opens what o names. The image root is that of CSVs; a folder
+// beside a CSV has none.
 func openImages(o Options) (im images, err error) {
+	root := func(path string) string {
+		if !data.IsCSV(path) && (data.IsCSV(o.Data) || data.IsCSV(o.Test)) {
+			return ""
+		}
+		return o.ImageRoot
+	}
 	if o.Data != "" {
-		if im.set, err = openSet(o.Data, o.ImageRoot, o.MultiLabel); err != nil {
+		if im.set, err = openSet(o.Data, root(o.Data), o.MultiLabel); err != nil {
 			return im, err
 		}
 	}
 	if o.Test == "" {
 		return im, nil
 	}
-	if im.test, err = openSet(o.Test, o.ImageRoot, o.MultiLabel || im.set != nil && im.set.Multi); err == nil && im.test.Classes == nil {
+	if im.test, err = openSet(o.Test, root(o.Test), o.MultiLabel || im.set != nil && im.set.Multi); err == nil && im.test.Classes == nil {
 		err = &fault.Error{Kind: fault.Data, File: o.Test, Got: "images without classes", Want: "one folder per class, to tell right from wrong"}
 	}
 	if err != nil {

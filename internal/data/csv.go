@@ -14,8 +14,8 @@ import (
 	"nuwa/internal/fault"
 )
 
-// isCSV reports whether name is that of a table rather than of a folder.
-func isCSV(name string) bool {
+// IsCSV reports whether name is that of a table rather than of a folder.
+func IsCSV(name string) bool {
 	switch strings.ToLower(filepath.Ext(name)) {
 	case ".csv", ".tsv":
 		return true

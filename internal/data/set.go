@@ -49,10 +49,10 @@ func Open(name string) (*Set, error) { return OpenIn(name, "") }
 // A set is Multi unless every image of the CSV has exactly one class.
 func OpenIn(name, root string) (*Set, error) {
 	switch {
-	case isCSV(name):
+	case IsCSV(name):
 		return openCSV(name, root)
 	case root != "":
-		return nil, &fault.Error{Kind: fault.Usage, Where: "image root", Got: fmt.Sprintf("%s beside the folder %s", root, name),
+		return nil, &fault.Error{Kind: fault.Usage, File: name, Where: "image root", Got: fmt.Sprintf("%s beside a folder", root),
 			Want: "a CSV whose paths are relative to it", Remedy: "leave the image root out"}
 	}
 	return openFolder(name)
