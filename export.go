@@ -5,7 +5,6 @@ import (
 
 	"nuwa/exporter"
 	"nuwa/importer"
-	"nuwa/internal/engine"
 	"nuwa/internal/ort"
 )
 
@@ -40,8 +39,7 @@ func Export(_ context.Context, o ExportOptions) (*Exported, error) {
 		return nil, err
 	}
 	info, err := exporter.Write(m, o.Output, exporter.Options{Force: o.Force, Weights: w, Validate: func(tmp string) error {
-		importer.Unload()
-		s, err := ort.NewSessionFile(tmp, ort.Options{Name: o.Model, Threads: eng.Threads, Optimize: ort.None, LowMemory: engine.Heavy(m)})
+		s, err := ort.NewSessionFile(tmp, ort.Options{Name: o.Model, Threads: eng.Threads, Optimize: ort.None})
 		if err != nil {
 			return err
 		}

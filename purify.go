@@ -69,7 +69,7 @@ func Purify(ctx context.Context, o PurifyOptions) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := derive(ctx, eng, all, true, passes.Anchoring, nil, nil)
+	res, err := derive(ctx, eng, all, true, passes.Anchoring, nil)
 	return res, inFile(o.Model, err)
 }
 
@@ -100,15 +100,14 @@ func (t *task) dropCheckpoint() error {
 // them for choosing the mask. It returns nil for no purification.
 func (t *task) purification(ctx context.Context) (*purify.Options, error) {
 	p, method, labelled := t.o.Purification, t.o.Purify, t.pool != nil && t.classOf != nil && t.o.Calibration == "images"
-	if method == "" && t.o.Recipe == "paper" {
-		method = purify.STE
-		if !labelled {
-			method = "none"
+	if method == "" {
+		if method = t.o.recipe().Purify; !labelled && method != passes.PurifyNone {
+			method = passes.PurifyNone
 			t.notes = append(t.notes, "nothing was purified, which takes labelled images")
 		}
 	}
 	switch {
-	case method == "" || method == "none":
+	case method == passes.PurifyNone:
 		return nil, nil
 	case !labelled:
 		return nil, &fault.Error{Kind: fault.Data, Where: "purification", Got: "no labelled images", Want: "a folder per class", Remedy: "give --data with class folders, or --purify none"}

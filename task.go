@@ -12,15 +12,11 @@ import (
 	"nuwa/internal/fault"
 	"nuwa/internal/measure"
 	"nuwa/passes"
-	"nuwa/passes/calibrate"
 )
 
 // validationPart is the part of Options.Data that judges when there is no
 // Options.Test.
 const validationPart = 0.2
-
-// anyRate tells the passes that learn that widths will be chosen.
-const anyRate = 0.5
 
 // task is what all sizes for the same wanted classes share: which images
 // calibrate and which judge, and the base brought so far that only the widths
@@ -38,14 +34,12 @@ type task struct {
 	classes []string  // names of those kept
 	pool    *data.Set // images of set of the wanted classes, without those that judge
 	fit     *data.Set // those of pool that statistics come from
-	split   bool      // test is a part of set
 	judged  string    // what accuracies are measured on
 	notes   []string
 
 	state   *passes.State   // learned; every size goes on from a fork
 	reports []passes.Report // of the passes that led there
 
-	store    memo // where what is expensive to find out is kept
 	judging  sync.Mutex
 	accuracy *measure.Accuracy // of the base, once measured
 }
@@ -58,12 +52,7 @@ func newTask(ctx context.Context, b *base, im images, o Options) (*task, error) 
 	if err := t.findClasses(ctx); err != nil {
 		return nil, err
 	}
-	if err := t.splitData(); err != nil {
-		return nil, err
-	}
-	var err error
-	t.store, err = t.memo(ctx)
-	return t, err
+	return t, t.splitData()
 }
 
 // learn runs the passes that come before widths are chosen.
@@ -72,15 +61,9 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	if err != nil {
 		return err
 	}
-	options := passes.Options{Recipe: t.o.Recipe, Classes: t.wanted, Mask: t.o.Logits == "full", Lenient: t.o.Purify == ""}
+	options := passes.Options{Recipe: t.o.recipe(), Classes: t.wanted, Mask: t.o.Logits == "full", Lenient: t.o.Purify == ""}
 	t.o.sizeOptions(&options)
-	if !t.o.Budget.IsZero() {
-		options.Rate = anyRate
-	}
 	if options.Purify, err = t.purification(ctx); err != nil {
-		return err
-	}
-	if options.Other, err = t.otherSamples(ctx); err != nil {
 		return err
 	}
 	s, cleaning, err := t.fork(ctx, t.o)
@@ -89,7 +72,6 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	}
 	s.Options, s.Feeds = options, feeds
 	s.Labels, s.Several = t.labels()
-	s.Memo = t.store.remember
 	reports, err := (&passes.Manager{}).Run(ctx, s, list)
 	t.state, t.reports = s, slices.Concat(cleaning, reports)
 	return err
@@ -130,16 +112,13 @@ func (t *task) splitData() error {
 		case test.Len() == 0:
 			t.notes = append(t.notes, "there are too few images to hold some back, so no accuracy is measured; give others with --test")
 		default:
-			t.test, t.fit, t.split = test, rest, true
+			t.test, t.fit = test, rest
 			t.judged = fmt.Sprintf("a validation split of %d images of %s", t.test.Len(), t.o.Data)
 		}
 	}
 	n := t.o.Images
 	if n == 0 {
-		n = 128
-		if t.o.Recipe == "best" {
-			n = 512
-		}
+		n = t.o.recipe().Images
 	}
 	t.pool = t.fit
 	if t.o.Purification.Balance {
@@ -151,21 +130,14 @@ func (t *task) splitData() error {
 	return nil
 }
 
-// feedLimit bounds the memory for decoded calibration images, in bytes. Where
-// they take more, every pass over them decodes them.
-const feedLimit = 1 << 30
-
-// batch is how many images are run at once, and whether the model fixes it.
-func (t *task) batch() (n int, fixed bool) {
-	if dims, _ := engine.Feeds(t.file.model)[0].Type.Dims(); dims[0] > 0 {
-		return int(dims[0]), true
-	}
-	return 16, false
-}
-
 // feeds are the calibration inputs: images, or standard-normal numbers.
-func (t *task) feeds(ctx context.Context) (calibrate.Feeds, error) {
-	batch, fixed := t.batch()
+func (t *task) feeds(ctx context.Context) (func(yield func(map[string]*graph.Tensor, error) bool), error) {
+	in := engine.Feeds(t.file.model)[0]
+	dims, _ := in.Type.Dims()
+	batch := 16
+	if dims[0] > 0 {
+		batch = int(dims[0])
+	}
 	if t.o.Calibration == "synthetic" {
 		n := t.o.Images
 		if n == 0 {
@@ -179,37 +151,24 @@ func (t *task) feeds(ctx context.Context) (calibrate.Feeds, error) {
 			}
 		}, nil
 	}
-	if fixed && t.fit.Len() < batch {
+	if dims[0] > 0 && t.fit.Len() < batch {
 		return nil, &fault.Error{Kind: fault.Data, File: t.o.Data, Got: fmt.Sprintf("%d calibration images", t.fit.Len()), Want: fmt.Sprintf("at least %d, the model's batch", batch)}
 	}
-	return t.feedsOf(ctx, t.fit, "calibrate"), nil
-}
-
-// feedsOf are the images of set as inputs, a whole number of batches where the
-// model fixes the batch.
-func (t *task) feedsOf(ctx context.Context, set *data.Set, stage string) calibrate.Feeds {
-	in := engine.Feeds(t.file.model)[0]
-	batch, fixed := t.batch()
-	load := sync.OnceValues(func() (*data.Loaded, error) { return set.Preload(ctx, t.file.pre, feedLimit) })
 	return func(yield func(map[string]*graph.Tensor, error) bool) {
 		done := 0
-		batches := set.Batches(ctx, nil, batch, t.file.pre)
-		if loaded, err := load(); err == nil {
-			batches = loaded.Batches(ctx, nil, batch)
-		}
-		for b, err := range batches {
-			if err == nil && fixed && len(b.Labels) < batch {
+		for b, err := range t.fit.Batches(ctx, nil, batch, t.file.pre) {
+			if err == nil && dims[0] > 0 && len(b.Labels) < batch {
 				return // a batch of fixed size cannot be filled
 			}
 			done += len(b.Labels)
 			if err == nil {
-				t.o.Progress(stage, done, set.Len())
+				t.o.Progress("calibrate", done, t.fit.Len())
 			}
 			if !yield(map[string]*graph.Tensor{in.Name(): b.X}, err) {
 				return
 			}
 		}
-	}
+	}, nil
 }
 
 // labels gives every calibration sample its logit in the slim model, or its
@@ -253,13 +212,9 @@ func (t *task) judgeBase(ctx context.Context, classOf []int) (*measure.Accuracy,
 	if t.accuracy != nil {
 		return t.accuracy, nil
 	}
-	var a *measure.Accuracy
-	err := t.store.remember("accuracy", &a, func() (err error) {
-		a, err = t.judge(ctx, measure.Source{Path: t.file.path}, "judge base", classOf, t.wanted, t.names)
-		return err
-	})
-	t.accuracy = a
-	return a, err
+	var err error
+	t.accuracy, err = t.judge(ctx, measure.Source{Path: t.file.path}, "judge base", classOf, t.wanted, t.names)
+	return t.accuracy, err
 }
 
 // judge measures a model on the images that judge.

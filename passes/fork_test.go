@@ -26,7 +26,7 @@ func TestForksEqualSeparateRuns(t *testing.T) {
 			t.Run(name+" "+recipe, func(t *testing.T) {
 				fresh := func() *passes.State {
 					m := passtest.Load(t, filepath.Join(dir, "tiny", name+".onnx"))
-					return &passes.State{Model: m, Engine: plain, Feeds: noiseFor(m), Options: passes.Options{Recipe: recipe, Rate: 0.2, Align: 1}}
+					return &passes.State{Model: m, Engine: plain, Feeds: noiseFor(m), Options: passes.Options{Recipe: passes.Recipes[recipe], Rate: 0.2, Align: 1}}
 				}
 				run := func(s *passes.State, list []passes.Pass) *passes.State {
 					if _, err := (&passes.Manager{SkipProof: true}).Run(t.Context(), s, list); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"nuwa/internal/cost"
 	"nuwa/internal/fault"
@@ -11,8 +12,9 @@ import (
 	"nuwa/passes/attention"
 )
 
-// runPlan chooses the widths: those asked for, or, for a rate, attention
-// widths by the paper's ρ rule and uniform hidden widths for what is missing.
+// runPlan chooses the widths: those asked for, or, for a rate, those that the
+// recipe's rule finds. Of its rules, all but sensitivity take attention widths
+// from the paper's ρ rule and what is missing from hidden layers.
 func runPlan(ctx context.Context, s *State) (string, error) {
 	s.Widths = append([]Width(nil), s.Before...)
 	if s.Options.Fixed != nil {
@@ -21,8 +23,8 @@ func runPlan(ctx context.Context, s *State) (string, error) {
 	if s.Options.Rate == 0 {
 		return "", nil
 	}
-	if s.Evidence != nil {
-		return s.planBest(ctx)
+	if s.Options.Recipe.Allocate == AllocateSensitivity {
+		return s.planSensitivity(ctx)
 	}
 	shapes, err := s.Engine.Shapes(ctx, s.Model)
 	if err != nil {
@@ -49,7 +51,18 @@ func runPlan(ctx context.Context, s *State) (string, error) {
 			at = append(at, i)
 		}
 	}
-	widths, err := p.Uniform()
+	var widths []int
+	switch s.Options.Recipe.Allocate {
+	case AllocateProportion:
+		widths, err = p.Proportion()
+	case AllocateAdaptive:
+		var scores [][]float64
+		if scores, err = s.comparable(); err == nil {
+			widths, err = p.Adaptive(scores)
+		}
+	default:
+		widths, err = p.Uniform()
+	}
 	if err != nil {
 		return "", err
 	}
@@ -57,6 +70,39 @@ func runPlan(ctx context.Context, s *State) (string, error) {
 		s.Widths[at[i]].Hidden = w
 	}
 	return fmt.Sprintf("rate %.3f, attention keeps %.4f", p.Achieved(widths), rho), nil
+}
+
+// comparable rates the neurons of every hidden layer, each by its part in the
+// layer's mean; nil for a layer that may not be pruned.
+func (s *State) comparable() ([][]float64, error) {
+	var all [][]float64
+	site := 0
+	for _, b := range s.ViT.Blocks {
+		if b.MLP == nil {
+			continue
+		}
+		if b.MLP.Reason != "" {
+			all = append(all, nil)
+			continue
+		}
+		scores, err := s.scores(b.MLP, s.Hidden[site])
+		site++
+		if err != nil {
+			return nil, err
+		}
+		mean := 0.0
+		for _, x := range scores {
+			mean += math.Abs(x) / float64(len(scores))
+		}
+		scores = slices.Clone(scores)
+		for i := range scores {
+			if mean > 0 {
+				scores[i] /= mean
+			}
+		}
+		all = append(all, scores)
+	}
+	return all, nil
 }
 
 // planAttention sets the attention widths that retain rho of the squared

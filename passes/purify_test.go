@@ -45,8 +45,8 @@ func TestPurifyThenPrune(t *testing.T) {
 			continue
 		}
 		for _, o := range []passes.Options{
-			{Recipe: "paper", Rate: 0.4, Align: 1}, {Recipe: "best", Rate: 0.4, Align: 1},
-			{Recipe: "paper", Fixed: &passes.Width{Hidden: c.Hidden - 1}, Align: 1}, {Recipe: "paper", Align: 1},
+			{Recipe: passes.Recipes["paper"], Rate: 0.4, Align: 1}, {Recipe: passes.Recipes["best"], Rate: 0.4, Align: 1},
+			{Recipe: passes.Recipes["paper"], Fixed: &passes.Width{Hidden: c.Hidden - 1}, Align: 1}, {Recipe: passes.Recipes["paper"], Align: 1},
 		} {
 			m := passtest.Load(t, c.Path())
 			o.Classes = []int{0, 1}
@@ -96,7 +96,7 @@ func TestLenientPurification(t *testing.T) {
 		}
 		for _, lenient := range []bool{true, false} {
 			m := passtest.Load(t, c.Path())
-			s := &passes.State{Model: m, Engine: passtest.Engine, Options: passes.Options{Recipe: "paper", Lenient: lenient,
+			s := &passes.State{Model: m, Engine: passtest.Engine, Options: passes.Options{Recipe: passes.Recipes["paper"], Lenient: lenient,
 				Purify: &purify.Options{Train: noisy(m, 12), Validate: noisy(m, 40)}}}
 			_, err := (&passes.Manager{}).Run(t.Context(), s, passes.Pipeline)
 			if lenient && (err != nil || len(s.Notes) == 0) || !lenient && fault.KindOf(err) != fault.Unsupported {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	"nuwa/internal/engine"
 	"nuwa/internal/linalg"
 	"nuwa/passes/attention"
 	"nuwa/passes/focus"
 	"nuwa/passes/mlp"
+	"nuwa/passes/norms"
 	"nuwa/passes/structure"
 )
 
@@ -16,7 +18,7 @@ func runDecompose(_ context.Context, s *State) (string, error) {
 		return "", nil
 	}
 	var err error
-	if s.Evidence == nil {
+	if s.Options.Recipe.Attention == AttentionWeights {
 		s.Spectra, err = attention.Decompose(s.ViT.Attentions)
 		return counted(len(s.Spectra), "attentions decomposed"), err
 	}
@@ -29,7 +31,7 @@ func runDecompose(_ context.Context, s *State) (string, error) {
 	return counted(len(s.Spectra), "attentions decomposed on data"), nil
 }
 
-func runFocus(_ context.Context, s *State) (string, error) {
+func runFocus(ctx context.Context, s *State) (string, error) {
 	if s.Options.Classes == nil {
 		return "", nil
 	}
@@ -38,6 +40,10 @@ func runFocus(_ context.Context, s *State) (string, error) {
 		err = focus.Mask(s.Model, s.ViT.Classifiers, s.Options.Classes)
 	} else {
 		err = focus.Slice(s.Model, s.ViT.Classifiers, s.Options.Classes)
+	}
+	if err == nil && s.Options.Recipe.Refit != RefitNone { // the classifier is looked at again
+		engine.Trim(s.Model.Graph)
+		s.ViT, err = structure.Find(ctx, s.Engine, s.Model)
 	}
 	return counted(len(s.Options.Classes), "classes kept"), err
 }
@@ -63,81 +69,107 @@ func runAttention(_ context.Context, s *State) (string, error) {
 
 // runMLP prunes the hidden layers of all blocks whose width shall change.
 func runMLP(ctx context.Context, s *State) (string, error) {
+	var layers []hiddenLayer
 	var sites []*structure.MLP
-	var at []int
+	site := 0
 	for i, b := range s.ViT.Blocks {
-		if b.MLP != nil && b.MLP.Reason == "" && s.Widths[i].Hidden < s.Before[i].Hidden {
-			sites, at = append(sites, b.MLP), append(at, i)
+		if b.MLP == nil || b.MLP.Reason != "" {
+			continue
 		}
+		if s.Widths[i].Hidden < s.Before[i].Hidden {
+			l := hiddenLayer{site: b.MLP, block: i, evidence: &mlp.Evidence{}}
+			if s.Hidden != nil {
+				l.evidence = s.Hidden[site]
+			}
+			layers, sites = append(layers, l), append(sites, b.MLP)
+		}
+		site++
 	}
 	if len(sites) == 0 {
 		return "", nil
 	}
-	if s.Feeds == nil {
-		return "", noFeeds()
-	}
-	moments, err := mlp.Calibrate(ctx, s.Engine, s.Model, s.ViT.Shapes, sites, s.Feeds)
-	if err != nil {
-		return "", err
-	}
-	keep := make([][]int, len(sites))
-	options := linalg.Options{}
-	if s.Options.Recipe == "paper" {
-		for i := range sites {
-			keep[i] = mlp.ByActivation(moments[i], s.Widths[at[i]].Hidden)
+	if s.Options.Recipe.Statistics == StatisticsSlim {
+		if s.Feeds == nil {
+			return "", noFeeds()
 		}
-	} else {
-		options = refit
-		if keep, err = s.eliminate(sites, at, moments); err != nil {
+		moments, err := mlp.Calibrate(ctx, s.Engine, s.Model, s.ViT.Shapes, sites, s.Feeds)
+		if err != nil {
 			return "", err
 		}
+		for i := range layers {
+			layers[i].evidence = &mlp.Evidence{Moments: moments[i], F: layers[i].evidence.F, Taylor: layers[i].evidence.Taylor}
+		}
 	}
-	for i, site := range sites {
-		fit, err := mlp.Prune(s.Model, site, moments[i], keep[i], options)
+	for _, l := range layers {
+		keep, err := s.choose(l)
 		if err != nil {
-			return "", fmt.Errorf("block %d: %w", at[i], err)
+			return "", fmt.Errorf("block %d: %w", l.block, err)
+		}
+		if s.Options.Recipe.Reconstruct == ReconstructNone {
+			if err := mlp.Take(s.Model, l.site, keep); err != nil {
+				return "", fmt.Errorf("block %d: %w", l.block, err)
+			}
+			continue
+		}
+		options := linalg.Options{}
+		if s.Options.Recipe.Reconstruct == ReconstructAffine {
+			options = linalg.Options{Affine: true, Ridge: mlp.Ridge}
+		}
+		fit, err := mlp.Prune(s.Model, l.site, l.evidence.Moments, keep, options)
+		if err != nil {
+			return "", fmt.Errorf("block %d: %w", l.block, err)
 		}
 		if fit.Cond.Ill() {
-			s.note("block %d: the refit of the hidden layer is %s", at[i], fit.Cond)
+			s.note("block %d: the refit of the hidden layer is %s", l.block, fit.Cond)
 		}
-		s.Widths[at[i]].Hidden = len(keep[i])
 	}
 	return counted(len(sites), "hidden layers slimmed"), nil
 }
 
-// eliminate drops hidden neurons by second order, one block against the other,
-// until as many multiply-accumulates are saved as the planned widths save.
-func (s *State) eliminate(sites []*structure.MLP, at []int, moments []*linalg.Moments) ([][]int, error) {
-	layers := make([]*mlp.Layer, len(sites))
-	saving := 0.0
-	for i, site := range sites {
-		var err error
-		if layers[i], err = s.layer(site, moments[i]); err != nil {
-			return nil, fmt.Errorf("block %d: %w", at[i], err)
-		}
-		gone := s.Before[at[i]].Hidden - s.Widths[at[i]].Hidden
-		saving += layers[i].Cost * float64(gone)
-		if s.Options.Fixed != nil { // every block has its own width
-			if err := layers[i].Drop(gone); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if s.Options.Fixed == nil {
-		if err := mlp.Eliminate(layers, saving, s.Options.Align); err != nil {
+// hiddenLayer is one to be pruned.
+type hiddenLayer struct {
+	site     *structure.MLP
+	block    int
+	evidence *mlp.Evidence
+}
+
+// choose returns the neurons that stay, by the recipe's rule.
+func (s *State) choose(l hiddenLayer) ([]int, error) {
+	width := s.Widths[l.block].Hidden
+	if s.Options.Recipe.Select == SelectSecond {
+		path, err := l.evidence.Path(l.site, s.ViT.Shapes)
+		if err != nil {
 			return nil, err
 		}
+		return path.Kept(width)
 	}
-	keep := make([][]int, len(sites))
-	for i, l := range layers {
-		keep[i] = l.Eliminator.Kept()
+	scores, err := s.scores(l.site, l.evidence)
+	return mlp.Top(scores, width), err
+}
+
+// scores rates the neurons of a layer by the recipe's rule, or by their
+// activation where that rule rates none by itself.
+func (s *State) scores(site *structure.MLP, e *mlp.Evidence) ([]float64, error) {
+	switch s.Options.Recipe.Select {
+	case SelectMagnitude:
+		return mlp.ByMagnitude(site)
+	case SelectWanda:
+		return mlp.ByWanda(site, e.Moments)
+	case SelectTaylor:
+		if e.Taylor != nil {
+			return e.Taylor, nil
+		}
 	}
-	return keep, nil
+	return mlp.ByActivation(e.Moments), nil
 }
 
 func runNorms(ctx context.Context, s *State) (string, error) {
 	if s.Options.KeepNorms {
 		return "", nil
 	}
-	return runFastNorms(ctx, s)
+	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	if err != nil {
+		return "", err
+	}
+	return counted(norms.Spell(s.Model, shapes), "layer norms"), nil
 }

@@ -58,6 +58,14 @@ func (m *Moments) Add(rows int, sum, gram []float32) error {
 	return nil
 }
 
+// Scale multiplies all sums but the number of rows by f.
+func (m *Moments) Scale(f float64) {
+	for j := range m.Sum {
+		m.Sum[j] *= f
+	}
+	m.Gram.ScaleSym(f, m.Gram)
+}
+
 // Mean returns μ, the mean activation of each neuron.
 func (m *Moments) Mean() []float64 {
 	mu := make([]float64, m.Dim())

@@ -116,6 +116,10 @@ func weightedGram(name string, f *mat.Dense, m mat.Symmetric) (*mat.SymDense, er
 	return sym, nil
 }
 
+// Root returns a matrix R with RᵀR = f, for a symmetric positive semidefinite
+// f.
+func Root(f mat.Symmetric) (*mat.Dense, error) { return gramRoot("F", f) }
+
 // gramRoot returns R (r×r) with RᵀR = g.
 func gramRoot(name string, g mat.Symmetric) (*mat.Dense, error) {
 	r := g.SymmetricDim()

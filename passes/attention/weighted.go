@@ -15,7 +15,7 @@ import (
 // outputs are distributed, and how much errors matter.
 type Evidence struct {
 	Q, K, O *linalg.Moments // of the outputs of the maps of q and k, and of the projection's input
-	F       []float64       // E[(∂ℓ/∂y_c)²] at the projection's output; nil weighs all channels alike
+	F       *mat.SymDense   // E[(∂ℓ/∂y)(∂ℓ/∂y)ᵀ] at the projection's output; nil weighs all channels alike
 	Gamma   []float64       // E[(∂ℓ/∂logit)²] at Q·Kᵀ, per head, or one for all heads; nil weighs all alike
 }
 
@@ -93,18 +93,15 @@ func DecomposeWeighted(a *structure.Attention, e Evidence) (*Spectrum, error) {
 	return s, nil
 }
 
-// weightedGram returns W·diag(f)·Wᵀ.
-func weightedGram(w *mat.Dense, f []float64) *mat.SymDense {
-	r, c := w.Dims()
-	half := mat.DenseCopyOf(w)
-	for j := range r {
-		row := half.RawRowView(j)
-		for i := 0; i < c && f != nil; i++ {
-			row[i] *= f[i]
-		}
-	}
+// weightedGram returns W·F·Wᵀ, F nil standing for the identity.
+func weightedGram(w *mat.Dense, f *mat.SymDense) *mat.SymDense {
+	r, _ := w.Dims()
 	var g mat.Dense
-	g.Mul(half, w.T())
+	if f == nil {
+		g.Mul(w, w.T())
+	} else {
+		g.Product(w, f, w.T())
+	}
 	out := mat.NewSymDense(r, nil)
 	for i := range r {
 		for j := i; j < r; j++ {

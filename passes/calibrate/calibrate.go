@@ -14,7 +14,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
@@ -70,31 +69,11 @@ func Collect(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap
 	return out, nil
 }
 
-// CollectByName is Collect for taps that may watch the same value more than
-// once, as q and k of one packed map do; each is watched once.
-func CollectByName(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap, feeds Feeds) (map[string]*linalg.Moments, error) {
-	var once []Tap
-	for _, t := range taps {
-		if !slices.ContainsFunc(once, func(u Tap) bool { return u.Value == t.Value }) {
-			once = append(once, t)
-		}
-	}
-	all, err := Collect(ctx, eng, m, once, feeds)
-	if err != nil {
-		return nil, err
-	}
-	of := map[string]*linalg.Moments{}
-	for i, t := range once {
-		of[t.Value] = all[i]
-	}
-	return of, nil
-}
-
 func noSamples() error {
 	return &fault.Error{Kind: fault.Data, Got: "no calibration samples", Remedy: "give images with --data, or use --calibration synthetic"}
 }
 
-// tapNames are the outputs that belong to one tap; gradients have no gram.
+// tapNames are the outputs that belong to one tap.
 type tapNames struct{ rows, sum, gram string }
 
 // instrument returns a copy of m that gives, for every tap, the number of

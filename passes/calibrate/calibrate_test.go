@@ -168,19 +168,6 @@ func TestMomentsByHand(t *testing.T) {
 	}
 }
 
-func TestCollectByNameWatchesAValueOnce(t *testing.T) {
-	load(t)
-	m := doubled(graph.Float32, 17)
-	tap := calibrate.Tap{Value: "h", Rank: 2, Axis: 1, Width: 2}
-	got, err := calibrate.CollectByName(t.Context(), passtest.Engine, m, []calibrate.Tap{tap, tap, {Value: "y", Rank: 2, Axis: 1, Width: 2}}, given(graph.Float32, []float64{1, 2}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(got) != 2 || got["h"].Rows != 1 || got["h"].Sum[1] != 4 || got["y"].Sum[1] != -4 {
-		t.Errorf("got %+v", got)
-	}
-}
-
 func TestCollectRefuses(t *testing.T) {
 	load(t)
 	m := doubled(graph.Float32, 17)
@@ -218,7 +205,7 @@ func TestGradientsAreThoseOfTheLoss(t *testing.T) {
 	taps := []calibrate.Tap{{Value: "h", Rank: 2, Axis: 1, Width: 2}}
 	images := []float64{0.3, -0.8, 1.2, 0.1, -0.4, 0.9}
 	labels := []int{2, -1, 0}
-	got, err := calibrate.Gradients(t.Context(), passtest.Engine, m, "logits", taps, calibrate.Labels{Class: labels}, given(graph.Float32, images[:4], images[4:]))
+	got, err := gradients(t, m, taps, calibrate.Labels{Class: labels}, given(graph.Float32, images[:4], images[4:]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +239,7 @@ func TestGradientsAreThoseOfTheLoss(t *testing.T) {
 			t.Errorf("channel %d: %g, want %g", c, got[0][c], want)
 		}
 	}
-	if _, err := calibrate.Gradients(t.Context(), passtest.Engine, m, "logits", taps, calibrate.Labels{Class: labels[:1]}, given(graph.Float32, images)); err == nil {
+	if _, err := gradients(t, m, taps, calibrate.Labels{Class: labels[:1]}, given(graph.Float32, images)); err == nil {
 		t.Error("fewer labels than images: no error")
 	}
 }
@@ -270,7 +257,7 @@ func TestGradientsOfSeveralClasses(t *testing.T) {
 	images := []float64{0.3, -0.8, 1.2, 0.1, -0.4, 0.9}
 	labels := [][]int{{0, 2}, nil, {1}}
 	taps := []calibrate.Tap{{Value: "h", Rank: 2, Axis: 1, Width: 2}}
-	got, err := calibrate.Gradients(t.Context(), passtest.Engine, m, "logits", taps, calibrate.Labels{Several: labels}, given(graph.Float32, images[:4], images[4:]))
+	got, err := gradients(t, m, taps, calibrate.Labels{Several: labels}, given(graph.Float32, images[:4], images[4:]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,6 +279,28 @@ func TestGradientsOfSeveralClasses(t *testing.T) {
 			t.Errorf("channel %d: %g, want %g", c, got[0][c], want)
 		}
 	}
+}
+
+// gradients returns E[(∂ℓ/∂y_c)²] at taps.
+func gradients(t *testing.T, m *graph.Model, taps []calibrate.Tap, labels calibrate.Labels, feeds calibrate.Feeds) ([][]float64, error) {
+	t.Helper()
+	var watches []calibrate.Watch
+	for _, tap := range taps {
+		watches = append(watches, calibrate.Watch{Tap: tap, Felt: true})
+	}
+	of, err := calibrate.Sense(t.Context(), passtest.Engine, m, "logits", labels, watches, feeds)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]float64
+	for _, tap := range taps {
+		var d []float64
+		for c := range tap.Width {
+			d = append(d, of.Felt[tap.Value].At(c, c))
+		}
+		out = append(out, d)
+	}
+	return out, nil
 }
 
 // load loads ONNX Runtime.

@@ -39,8 +39,6 @@ var rules = map[string]rule{
 	"com.microsoft.FusedGemm":       fusedGemm,
 	"com.microsoft.FusedConv":       fusedConv,
 
-	"Einsum": einsum,
-
 	"com.microsoft.Attention":          packedAttention,
 	"com.microsoft.MultiHeadAttention": multiHeadAttention,
 	"Attention":                        attention,

@@ -3,7 +3,7 @@
 // full layer.
 //
 //	moments, err := mlp.Calibrate(ctx, eng, model, vit, feeds)
-//	keep := mlp.ByActivation(moments[i], 256)
+//	keep := mlp.Top(mlp.ByActivation(moments[i]), 256)
 //	fit, err := mlp.Prune(model, vit.MLPs[i], moments[i], keep, linalg.Options{})
 //
 // It may import graph, passes/structure, passes/calibrate, internal/engine and
@@ -11,10 +11,8 @@
 package mlp
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -49,20 +47,6 @@ func Taps(shapes *engine.Shapes, sites []*structure.MLP) ([]calibrate.Tap, error
 	return taps, nil
 }
 
-// ByActivation keeps the width neurons of largest mean activation, the rule of
-// the paper, in ascending order. Ties go to the lower number.
-func ByActivation(m *linalg.Moments, width int) []int {
-	mean := m.Mean()
-	order := make([]int, len(mean))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(mean[b], mean[a]) })
-	keep := order[:min(width, len(order))]
-	slices.Sort(keep)
-	return keep
-}
-
 // Prune keeps the hidden neurons in keep, ascending, and refits the second map
 // to the full layer's output.
 func Prune(m *graph.Model, site *structure.MLP, moments *linalg.Moments, keep []int, o linalg.Options) (*linalg.Fit, error) {
@@ -81,4 +65,22 @@ func Prune(m *graph.Model, site *structure.MLP, moments *linalg.Moments, keep []
 		b[i] += s
 	}
 	return fit, site.Rebuild(m, keep, mat.DenseCopyOf(fit.W.T()), b)
+}
+
+// Take keeps the hidden neurons in keep, ascending, and leaves the weights of
+// the second map as they are.
+func Take(m *graph.Model, site *structure.MLP, keep []int) error {
+	w, b, err := site.Second.Weight()
+	if err != nil {
+		return err
+	}
+	if site.Second.B == nil {
+		b = nil
+	}
+	out, _ := w.Dims()
+	kept := mat.NewDense(out, len(keep), nil)
+	for i, j := range keep {
+		kept.SetCol(i, mat.Col(nil, j, w))
+	}
+	return site.Rebuild(m, keep, kept, b)
 }

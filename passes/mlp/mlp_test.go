@@ -3,6 +3,7 @@ package mlp_test
 import (
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -37,144 +38,118 @@ func moments(t *testing.T, h [][]float64) *linalg.Moments {
 func TestByActivation(t *testing.T) {
 	m := moments(t, [][]float64{{1, -5, 3, 3, 0, -1}, {1, 4, 1, 1, 0, -3}}) // means 1, −0.5, 2, 2, 0, −2
 	for width, want := range map[int][]int{1: {2}, 2: {2, 3}, 3: {0, 2, 3}, 4: {0, 2, 3, 4}, 6: {0, 1, 2, 3, 4, 5}, 9: {0, 1, 2, 3, 4, 5}} {
-		if got := mlp.ByActivation(m, width); !slices.Equal(got, want) {
+		if got := mlp.Top(mlp.ByActivation(m), width); !slices.Equal(got, want) {
 			t.Errorf("width %d: kept %v, want %v", width, got, want)
 		}
 	}
 }
 
-func TestNextStep(t *testing.T) {
-	for _, c := range []struct{ width, step, want int }{
-		{64, 8, 8}, {60, 8, 4}, {16, 8, 8}, {8, 8, 0}, {9, 8, 1}, {7, 8, 0}, {2, 1, 1}, {1, 1, 0},
-	} {
-		if got := mlp.NextStep(c.width, c.step); got != c.want {
-			t.Errorf("width %d, step %d: %d, want %d", c.width, c.step, got, c.want)
-		}
-	}
-}
-
-// layers draws hidden layers of the given widths with costs of their own.
-func layers(t *testing.T, seed uint64, widths []int, costs []float64) []*mlp.Layer {
+// seen is a hidden layer of a model, with the activations that random images
+// have in it.
+func seen(t *testing.T) (*structure.ViT, *mat.Dense, *linalg.Moments) {
 	t.Helper()
-	rng := rand.New(rand.NewPCG(seed, 8))
-	var all []*mlp.Layer
-	for i, n := range widths {
-		h := make([][]float64, 3*n)
-		mix := mat.NewDense(n, n, nil)
-		mix.Apply(func(_, _ int, _ float64) float64 { return rng.NormFloat64() }, mix)
-		for r := range h {
-			x := mat.NewVecDense(n, nil)
-			for j := range n {
-				x.SetVec(j, rng.NormFloat64())
-			}
-			var y mat.VecDense
-			y.MulVec(mix, x)
-			h[r] = y.RawVector().Data
-		}
-		w := mat.NewDense(n, 5, nil)
-		w.Apply(func(_, _ int, _ float64) float64 { return rng.NormFloat64() }, w)
-		e, err := linalg.NewEliminator(moments(t, h), w, linalg.Options{Affine: true, Ridge: 1e-4})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, &mlp.Layer{Eliminator: e, Cost: costs[i], Rows: float64(1 + i)})
-	}
-	return all
-}
-
-func TestEliminateMeetsTheBudgetInMultiples(t *testing.T) {
-	for seed := range uint64(12) {
-		rng := rand.New(rand.NewPCG(seed, 1))
-		step := []int{1, 4, 8}[seed%3]
-		widths, costs := make([]int, 3), make([]float64, 3)
-		total, most := 0.0, 0.0
-		for i := range widths {
-			widths[i], costs[i] = 17+rng.IntN(30), float64(10+rng.IntN(90))
-			total += float64(widths[i]) * costs[i]
-			most = math.Max(most, costs[i]*float64(step))
-		}
-		saving := total * (0.1 + 0.6*rng.Float64())
-		run := func() ([][]int, float64) {
-			ls := layers(t, seed, widths, costs)
-			if err := mlp.Eliminate(ls, saving, step); err != nil {
-				t.Fatal(err)
-			}
-			var kept [][]int
-			saved := 0.0
-			for i, l := range ls {
-				kept = append(kept, l.Eliminator.Kept())
-				saved += float64(widths[i]-l.Width()) * costs[i]
-				if w := l.Width(); w != widths[i] && w%step != 0 || w < min(step, widths[i]) {
-					t.Errorf("seed %d: width %d of %d in steps of %d", seed, w, widths[i], step)
-				}
-			}
-			return kept, saved
-		}
-		kept, saved := run()
-		if math.Abs(saved-saving) > most/2+1e-9 {
-			t.Errorf("seed %d: saved %g of %g asked, steps cost up to %g", seed, saved, saving, most)
-		}
-		again, _ := run()
-		for i := range kept {
-			if !slices.Equal(kept[i], again[i]) {
-				t.Errorf("seed %d, layer %d: kept %v, then %v", seed, i, kept[i], again[i])
-			}
-		}
-	}
-}
-
-func TestEliminateGoesByErrorPerCost(t *testing.T) {
-	same := layers(t, 3, []int{24, 24}, []float64{10, 10})
-	same[1] = layers(t, 3, []int{24, 24}, []float64{10, 10})[0] // two equal layers, but for the rows of an image
-	same[1].Rows = 100
-	if err := mlp.Eliminate(same, 80, 4); err != nil {
-		t.Fatal(err)
-	}
-	if a, b := same[0].Width(), same[1].Width(); a != 16 || b != 24 {
-		t.Errorf("widths %d and %d: the layer whose errors count a hundredfold lost neurons first", a, b)
-	}
-	dear := layers(t, 3, []int{24, 24}, []float64{10, 10})
-	dear[1] = layers(t, 3, []int{24, 24}, []float64{10, 10})[0]
-	dear[1].Rows, dear[1].Cost = 1, 1000
-	if err := mlp.Eliminate(dear, 4000, 4); err != nil {
-		t.Fatal(err)
-	}
-	if a, b := dear[0].Width(), dear[1].Width(); a != 24 || b != 20 {
-		t.Errorf("widths %d and %d: the layer whose neurons cost a hundred times more lost none first", a, b)
-	}
-}
-
-// A neuron that is a copy, and one that is silent, go first; no budget takes
-// the last multiple.
-func TestEliminateDropsTheRedundantFirst(t *testing.T) {
-	rng := rand.New(rand.NewPCG(4, 4))
-	h := make([][]float64, 60)
-	for r := range h {
-		h[r] = make([]float64, 6)
-		for j := range h[r] {
-			h[r][j] = rng.NormFloat64()
-		}
-		h[r][3], h[r][5] = h[r][1], 0
-	}
-	w := mat.NewDense(6, 4, nil)
-	w.Apply(func(_, _ int, _ float64) float64 { return 1 + rng.Float64() }, w)
-	e, err := linalg.NewEliminator(moments(t, h), w, linalg.Options{})
+	dir, err := testmodels.Dir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &mlp.Layer{Eliminator: e, Cost: 1, Rows: 1}
-	if err := mlp.Eliminate([]*mlp.Layer{l}, 2, 1); err != nil {
+	m := passtest.Load(t, filepath.Join(dir, "tiny", "mlp_gelu_tanh.onnx"))
+	vit := passtest.Clean(t, m)
+	var all [][]float64
+	for seed := range uint64(20) {
+		h, _ := activations(t, m, vit.MLPs[0], seed)
+		for i := range h.RawMatrix().Rows {
+			all = append(all, h.RawRowView(i))
+		}
+	}
+	h := mat.NewDense(len(all), len(all[0]), nil)
+	for i, row := range all {
+		h.SetRow(i, row)
+	}
+	return vit, h, moments(t, all)
+}
+
+// Each step of a path takes the neuron whose loss, all others solved again, is
+// least; what it predicts is the error of that solution, weighted by the
+// gradients' second moment.
+func TestPathIsGreedyLeastSquares(t *testing.T) {
+	vit, _, ms := seen(t)
+	site := vit.MLPs[0]
+	w, _, err := site.Second.Weight()
+	if err != nil {
 		t.Fatal(err)
 	}
-	kept := e.Kept()
-	if len(kept) != 4 || slices.Contains(kept, 5) || slices.Contains(kept, 1) == slices.Contains(kept, 3) {
-		t.Errorf("kept %v of neurons of which 1 and 3 are equal and 5 is silent", kept)
-	}
-	if err := mlp.Eliminate([]*mlp.Layer{l}, 100, 1); err != nil {
+	rng := rand.New(rand.NewPCG(1, 2))
+	half := mat.NewDense(site.Second.OutDim, site.Second.OutDim, nil)
+	half.Apply(func(_, _ int, _ float64) float64 { return rng.NormFloat64() }, half)
+	f := mat.NewSymDense(site.Second.OutDim, nil)
+	f.SymOuterK(1, half)
+	wt := mat.DenseCopyOf(w.T())
+	wt.Mul(wt, half) // errors in the metric F are plain errors of W·F^½
+	path, err := mlp.NewPath(site, ms, f, vit.Shapes)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Width() != 1 {
-		t.Errorf("width %d after an endless budget, want 1", l.Width())
+	o := linalg.Options{Affine: true, Ridge: mlp.Ridge}
+	kept := make([]int, site.Hidden)
+	for j := range kept {
+		kept[j] = j
+	}
+	for width := site.Hidden - 1; width >= site.Hidden-4; width-- {
+		best, least := []int(nil), math.Inf(1)
+		for i := range kept {
+			without := slices.Delete(slices.Clone(kept), i, i+1)
+			fit, err := linalg.Reconstruct(ms, wt, without, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fit.Error < least {
+				best, least = without, fit.Error
+			}
+		}
+		got, err := path.Kept(width)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept = best; !slices.Equal(got, kept) {
+			t.Fatalf("width %d: kept %v, want %v", width, got, kept)
+		}
+		loss, err := path.Loss(width)
+		if want := least * site.Second.Rows(vit.Shapes) / 2; err != nil || math.Abs(loss-want) > 0.02*want+1e-9 {
+			t.Errorf("width %d: predicted %g (%v), want %g", width, loss, err, want)
+		}
+	}
+	if all, err := path.Kept(site.Hidden); err != nil || len(all) != site.Hidden {
+		t.Errorf("kept %d neurons at full width: %v", len(all), err)
+	}
+	if loss, err := path.Loss(site.Hidden); err != nil || loss != 0 {
+		t.Errorf("full width loses %g: %v", loss, err)
+	}
+}
+
+func TestScores(t *testing.T) {
+	vit, h, ms := seen(t)
+	site := vit.MLPs[0]
+	w, _, _ := site.Second.Weight()
+	magnitude, err := mlp.ByMagnitude(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanda, err := mlp.ByWanda(site, ms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := h.Dims()
+	for j := range site.Hidden {
+		norm, square := 0.0, 0.0
+		for c := range site.Second.OutDim {
+			norm += w.At(c, j) * w.At(c, j)
+		}
+		for i := range n {
+			square += h.At(i, j) * h.At(i, j) / float64(n)
+		}
+		if math.Abs(magnitude[j]-math.Sqrt(norm)) > 1e-12 || math.Abs(wanda[j]-math.Sqrt(norm*square)) > 1e-9 {
+			t.Errorf("neuron %d: magnitude %g and wanda %g, want %g and %g", j, magnitude[j], wanda[j], math.Sqrt(norm), math.Sqrt(norm*square))
+		}
 	}
 }
 
@@ -202,14 +177,14 @@ func TestPruneIsLeastSquares(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		keep := mlp.ByActivation(got[0], 7)
+		keep := mlp.Top(mlp.ByActivation(got[0]), 7)
 		slim := full.Clone()
 		second := passtest.Find(t, slim).MLPs[0]
 		fit, err := mlp.Prune(slim, second, got[0], keep, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, y := activations(t, full, site)
+		h, y := activations(t, full, site, 5)
 		w, b, _ := site.Second.Weight()
 		want := leastSquares(h, y, keep, b, o.Affine)
 		hr := columnsOf(h, keep)
@@ -230,13 +205,13 @@ func TestPruneIsLeastSquares(t *testing.T) {
 
 // activations runs m and returns the hidden activations and the outputs of
 // site's second map, one row per token.
-func activations(t *testing.T, m *graph.Model, site *structure.MLP) (h, y *mat.Dense) {
+func activations(t *testing.T, m *graph.Model, site *structure.MLP, seed uint64) (h, y *mat.Dense) {
 	t.Helper()
 	probe, err := engine.Tap(m, site.Second.In.Name(), site.Second.Out.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
-	feed, err := engine.Inputs(m, 1, 5)
+	feed, err := engine.Inputs(m, 1, seed)
 	if err != nil {
 		t.Fatal(err)
 	}

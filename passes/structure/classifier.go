@@ -163,9 +163,7 @@ func (f *finder) pooling(vit *ViT) string {
 			return ""
 		}
 		switch {
-		case n.Is("GlobalAveragePool"):
-			return "mean"
-		case n.Is("ReduceMean"):
+		case n.Is("ReduceMean", "GlobalAveragePool"):
 			in, _ := f.shapes.Of(n.Input(0))
 			out, _ := f.shapes.Of(n.Output(0))
 			if f.reducesTokens(in, out) {

@@ -36,12 +36,12 @@ func newOperand(l *Linear, t *fan, leaf *Leaf, fromEnd int) (o *Operand, reason 
 	}
 	for _, f := range lay.dst[axis] {
 		if lay.factors[f].axis != lay.channel {
-			return nil, "the attention is between channels, not between tokens"
+			return nil, "the product sums over tokens, not over channels"
 		}
 	}
 	o.heads, o.width = lay.headFactors(axis)
 	if len(o.width) == 0 {
-		return nil, "the attention is between channels, not between tokens"
+		return nil, "the product sums over tokens, not over channels"
 	}
 	for _, f := range o.heads {
 		if p := lay.dstPlace(f); p.axis >= len(lay.dst)-2 {
@@ -182,6 +182,24 @@ func (o *Operand) Rebuild(m *graph.Model, parts []Part) error {
 		leaf.Value.ReplaceUses(castLike(g, v, leaf.rootElem, leaf.elem))
 	}
 	return nil
+}
+
+// Unread returns how many channels of o's linear map nothing reads. Rebuild
+// without parts drops them.
+func (o *Operand) Unread() int {
+	read := 0
+	for _, leaf := range o.fan.leaves {
+		if leaf.Reason != "" {
+			return 0
+		}
+		heads, _ := leaf.layout.headFactors(-1)
+		cols := []int{0}
+		for _, f := range heads {
+			cols = spread(cols, leaf.layout.factors[f])
+		}
+		read += len(cols)
+	}
+	return o.Linear.OutDim - read
 }
 
 // flipped appends a Transpose of the last two axes. Runtimes take it into the

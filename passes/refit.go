@@ -1,0 +1,74 @@
+package passes
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+
+	"nuwa/passes/calibrate"
+	"nuwa/passes/refit"
+	"nuwa/passes/structure"
+)
+
+// classifierOf returns the one linear map that gives the logits, nil where
+// there is none or where several are combined.
+func (s *State) classifierOf() *structure.Linear {
+	if len(s.ViT.Classifiers) == 0 || len(s.ViT.Classifiers[0].Linears) != 1 {
+		return nil
+	}
+	return s.ViT.Classifiers[0].Linears[0]
+}
+
+// runRefit refits the classifier to what the base says, or to the labels, on
+// the features of the slim model. Which target and which ridge is chosen by
+// cross-validation on the calibration samples, against leaving the classifier
+// as it is.
+func runRefit(ctx context.Context, s *State) (string, error) {
+	l := s.classifierOf()
+	if s.Options.Recipe.Refit == RefitNone || s.Logits == nil || l == nil || slices.Equal(s.Widths, s.Base) {
+		return "", nil
+	}
+	of, err := calibrate.Values(ctx, s.Engine, s.Model, []string{l.Input().Name()}, s.Feeds)
+	if err != nil {
+		return "", err
+	}
+	x := of[l.Input().Name()]
+	n, d := x.Dims()
+	if rows, _ := s.Logits.Dims(); d != l.InDim || n != rows {
+		return "", nil // the classifier sees more than one row per image
+	}
+	w, b, err := l.Weight()
+	if err != nil {
+		return "", err
+	}
+	p := refit.Problem{X: x, W: mat.DenseCopyOf(w.T()), B: b, Logits: s.Logits, Classes: s.Labels, Several: s.Several, Live: s.live(len(b))}
+	best, err := p.Choose(s.Options.Recipe.Refit)
+	if err != nil || best.Target == "" {
+		return "", err
+	}
+	delta, shift, err := p.Solve(best)
+	if err != nil {
+		return "", err
+	}
+	p.W.Add(p.W, delta)
+	for c := range b {
+		b[c] += shift[c]
+	}
+	y, err := l.Rebuild(s.Model.Graph, l.Input(), l.Name(), mat.DenseCopyOf(p.W.T()), b)
+	if err != nil {
+		return "", err
+	}
+	l.Out.ReplaceUses(y)
+	return fmt.Sprintf("classifier refitted to %s with a ridge of %g", best.Target, best.Ridge), nil
+}
+
+// live tells which logits are in the decision: not those that were masked.
+func (s *State) live(classes int) []bool {
+	live := make([]bool, classes)
+	for c := range live {
+		live[c] = !s.Options.Mask || s.Options.Classes == nil || slices.Contains(s.Options.Classes, c)
+	}
+	return live
+}
