@@ -6,7 +6,7 @@ TIMEOUT ?= 20m
 LINTER  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help onnxruntime build test demo lint clean
+.PHONY: help onnxruntime build test demo gradients lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: onnxruntime ## Vet and test every package
 
 demo: onnxruntime build ## Derive a slim model from the shipped ViT and compare the two
 	bin/nuwa demo
+
+gradients: onnxruntime ## Print how far gradients are from finite differences: every rule, every model
+	$(GO) test ./internal/grad -count 1 -run 'TestRules$$|TestModels$$' -v | sed -n '/^ *#/p;/^ *|/p'
 
 lint: ## Check formatting and run the linters
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted:"; echo "$$unformatted"; exit 1; }

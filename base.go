@@ -31,9 +31,12 @@ type base struct {
 
 // openBase reads the model that o names.
 func openBase(ctx context.Context, eng *engine.Engine, o Options) (*base, error) {
-	f, err := open(ctx, eng, o.Preprocess, o.Labels, o.Model)
+	f, err := openAny(ctx, eng, o.Preprocess, o.Labels, o.Model)
 	if err != nil {
 		return nil, err
+	}
+	if f.noImages != nil && (o.Calibration != "synthetic" || o.Data != "" || o.Test != "") {
+		return nil, f.noImages
 	}
 	o.Log.Info("base", "model", o.Model, "preprocess", f.pre.String(), "from", f.preFrom)
 	return &base{eng: eng, file: f, normalized: map[string]normalized{}}, nil

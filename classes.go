@@ -12,6 +12,13 @@ import (
 
 // findClasses turns the wanted classes into logits of the base.
 func (t *task) findClasses(ctx context.Context) error {
+	if t.file.noImages != nil {
+		if !wantsAll(t.o.Classes) {
+			return t.file.noImages
+		}
+		t.notes = append(t.notes, "the model does not take images, so neither accuracy nor latency is measured")
+		return nil
+	}
 	m, err := measure.Open(measure.Source{Path: t.o.Model}, t.eng)
 	if err != nil {
 		return err
@@ -108,11 +115,16 @@ func (t *task) kept(logits int) []int {
 	if t.wanted != nil {
 		return t.wanted
 	}
-	all := make([]int, logits)
-	for i := range all {
-		all[i] = i
+	return upTo(logits)
+}
+
+// upTo returns 0 … n−1.
+func upTo(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
 	}
-	return all
+	return out
 }
 
 // className names every logit of the base: by the model's own class names,

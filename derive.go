@@ -19,13 +19,13 @@ func Derive(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := derive(ctx, eng, o, false, slices.Concat(passes.Anchoring, passes.Learning), passes.Slimming)
+	res, err := derive(ctx, eng, o, false, slices.Concat(passes.Anchoring, passes.Learning), passes.Slimming, passes.Finishing)
 	return res, inFile(o.Model, err)
 }
 
-// derive makes one size of one task of one base, learning and slimming by the
-// given passes.
-func derive(ctx context.Context, eng *engine.Engine, o Options, unmask bool, learning, slimming []passes.Pass) (*Result, error) {
+// derive makes one model of one size of one task of one base, by the given
+// passes.
+func derive(ctx context.Context, eng *engine.Engine, o Options, unmask bool, learning, slimming, finishing []passes.Pass) (*Result, error) {
 	began := time.Now()
 	if !o.DryRun {
 		if err := vacant(o.Output, o.Force, o.Model); err != nil {
@@ -50,13 +50,17 @@ func derive(ctx context.Context, eng *engine.Engine, o Options, unmask bool, lea
 	if err := t.learn(ctx, learning); err != nil {
 		return nil, err
 	}
-	s, err := t.newSize(ctx, o, slimming)
+	s, err := t.size(ctx, o, slimming, finishing)
 	if err != nil {
 		return nil, err
 	}
-	s.began = began
-	if err := s.finish(ctx); err != nil {
+	m, err := s.newSlim(ctx, o, finishing)
+	if err != nil {
 		return nil, err
 	}
-	return s.result, t.dropCheckpoint()
+	m.began = began
+	if err := m.finish(ctx); err != nil {
+		return nil, err
+	}
+	return m.result, t.dropCheckpoint()
 }

@@ -5,6 +5,7 @@ import (
 
 	"nuwa/exporter"
 	"nuwa/importer"
+	"nuwa/internal/engine"
 	"nuwa/internal/ort"
 )
 
@@ -39,7 +40,8 @@ func Export(_ context.Context, o ExportOptions) (*Exported, error) {
 		return nil, err
 	}
 	info, err := exporter.Write(m, o.Output, exporter.Options{Force: o.Force, Weights: w, Validate: func(tmp string) error {
-		s, err := ort.NewSessionFile(tmp, ort.Options{Name: o.Model, Threads: eng.Threads, Optimize: ort.None})
+		importer.Unload()
+		s, err := ort.NewSessionFile(tmp, ort.Options{Name: o.Model, Threads: eng.Threads, Optimize: ort.None, LowMemory: engine.Heavy(m)})
 		if err != nil {
 			return err
 		}

@@ -30,23 +30,27 @@ type Options struct {
 
 	Rate   float64 // the part of the base's multiply-accumulates to remove, 0 to 1
 	Widths Widths  // explicit widths instead of a rate
+	Budget Budget  // limits instead of a rate
 	Align  int     // widths are multiples of this; 0 means 8
 
-	Recipe      string // "paper" or "best"; "" means "best"
-	Strategies  Recipe // strategies to take in the place of the recipe's; those left "" are the recipe's
-	Purify      string // "none", "ste", "first" or "second"; "" means the recipe's choice, and none where it cannot be done
-	Logits      string // "sliced" (only wanted logits) or "full" (others masked); "" means "sliced"
-	Norms       string // "fast": layer norms in the operators that ONNX Runtime is fastest at; "keep": as exported; "" means "fast"
-	Calibration string // "images" or "synthetic"; "" means "images"
-	Images      int    // calibration images; 0 means the recipe's own number
+	Recipe      string  // "paper" or "best"; "" means "best"
+	Strategies  Recipe  // strategies to take in the place of the recipe's; those left "" are the recipe's
+	Purify      string  // "none", "ste", "first" or "second"; "" means the recipe's choice, and none where it cannot be done
+	Logits      string  // "sliced" (only wanted logits) or "full" (others masked); "" means "sliced"
+	Other       bool    // keep one more logit, the last, for all classes that are not wanted
+	FalseAccept float64 // part of the images of other classes that may be taken for wanted, 0 to 1; 0 means 0.05
+	Norms       string  // "fast": layer norms in the operators that ONNX Runtime is fastest at; "keep": as exported; "" means "fast"
+	Calibration string  // "images" or "synthetic"; "" means "images"
+	Images      int     // calibration images; 0 means the recipe's own number
 
 	Purification Purification
 	Preprocess   Preprocess // overrides of how images become inputs
 	Runtime      Runtime
 	Seed         uint64
-	Force        bool // replace an existing output
-	DryRun       bool // plan only: nothing is written
-	SkipBench    bool // measure no latency
+	Cache        string // folder of results that runs share; "" shares none
+	Force        bool   // replace an existing output
+	DryRun       bool   // plan only: nothing is written
+	SkipBench    bool   // measure no latency
 
 	Log      *slog.Logger                        // nil discards
 	Progress func(stage string, done, total int) // nil for none; total 0 when it is not known
@@ -140,6 +144,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Align == 0 {
 		o.Align = 8
 	}
+	if o.FalseAccept == 0 {
+		o.FalseAccept = falseAccept
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -157,13 +164,19 @@ func (o Options) withDefaults() (Options, error) {
 		return o, bad("rate", fmt.Sprint(o.Rate), "at least 0 and below 1: the part of the multiply-accumulates to remove")
 	case o.Rate > 0 && !o.Widths.IsZero():
 		return o, bad("rate", "a rate and explicit widths", "one of them")
-	case o.Rate == 0 && o.Widths.IsZero() && wantsAll(o.Classes) && (o.Purify == "" || o.Purify == "none"):
+	case o.Budget.check() != nil:
+		return o, o.Budget.check()
+	case !o.Budget.IsZero() && (o.Rate > 0 || !o.Widths.IsZero()):
+		return o, bad("budget", "limits and a rate or explicit widths", "one of them")
+	case o.Rate == 0 && o.Widths.IsZero() && o.Budget.IsZero() && wantsAll(o.Classes) && (o.Purify == "" || o.Purify == "none"):
 		return o, &fault.Error{Kind: fault.Usage, Got: "nothing to do", Want: "a rate, widths or classes", Remedy: "give --rate, --qk/--vo/--hidden or --classes"}
 	case o.Widths.Part < 0 || o.Widths.Part > 1 || o.Widths.QK < 0 || o.Widths.VO < 0 || o.Widths.Hidden < 0:
 		return o, bad("widths", fmt.Sprintf("%+v", o.Widths), "widths of at least 1, a part from 0% to 100%")
 	case o.Calibration == "images" && o.Data == "":
 		return o, &fault.Error{Kind: fault.Usage, Where: "data", Got: "no images", Want: "a folder with a folder per class",
 			Remedy: "give --data, or --calibration synthetic"}
+	case !(o.FalseAccept > 0 && o.FalseAccept < 1):
+		return o, bad("false-accept", fmt.Sprint(o.FalseAccept), "a part above 0 and below 1")
 	case o.Images < 0:
 		return o, bad("images", fmt.Sprint(o.Images), "at least 1")
 	}

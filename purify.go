@@ -69,7 +69,7 @@ func Purify(ctx context.Context, o PurifyOptions) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := derive(ctx, eng, all, true, passes.Anchoring, nil)
+	res, err := derive(ctx, eng, all, true, passes.Anchoring, nil, nil)
 	return res, inFile(o.Model, err)
 }
 

@@ -12,11 +12,15 @@ import (
 	"nuwa/internal/fault"
 	"nuwa/internal/measure"
 	"nuwa/passes"
+	"nuwa/passes/calibrate"
 )
 
 // validationPart is the part of Options.Data that judges when there is no
 // Options.Test.
 const validationPart = 0.2
+
+// anyRate tells the passes that learn that widths will be chosen.
+const anyRate = 0.5
 
 // task is what all sizes for the same wanted classes share: which images
 // calibrate and which judge, and the base brought so far that only the widths
@@ -34,12 +38,14 @@ type task struct {
 	classes []string  // names of those kept
 	pool    *data.Set // images of set of the wanted classes, without those that judge
 	fit     *data.Set // those of pool that statistics come from
+	split   bool      // test is a part of set
 	judged  string    // what accuracies are measured on
 	notes   []string
 
 	state   *passes.State   // learned; every size goes on from a fork
 	reports []passes.Report // of the passes that led there
 
+	store    memo // where what is expensive to find out is kept
 	judging  sync.Mutex
 	accuracy *measure.Accuracy // of the base, once measured
 }
@@ -52,7 +58,12 @@ func newTask(ctx context.Context, b *base, im images, o Options) (*task, error) 
 	if err := t.findClasses(ctx); err != nil {
 		return nil, err
 	}
-	return t, t.splitData()
+	if err := t.splitData(); err != nil {
+		return nil, err
+	}
+	var err error
+	t.store, err = t.memo(ctx)
+	return t, err
 }
 
 // learn runs the passes that come before widths are chosen.
@@ -63,7 +74,13 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	}
 	options := passes.Options{Recipe: t.o.recipe(), Classes: t.wanted, Mask: t.o.Logits == "full", Lenient: t.o.Purify == ""}
 	t.o.sizeOptions(&options)
+	if !t.o.Budget.IsZero() {
+		options.Rate = anyRate
+	}
 	if options.Purify, err = t.purification(ctx); err != nil {
+		return err
+	}
+	if options.Other, err = t.otherSamples(ctx); err != nil {
 		return err
 	}
 	s, cleaning, err := t.fork(ctx, t.o)
@@ -72,6 +89,7 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	}
 	s.Options, s.Feeds = options, feeds
 	s.Labels, s.Several = t.labels()
+	s.Memo = t.store.remember
 	reports, err := (&passes.Manager{}).Run(ctx, s, list)
 	t.state, t.reports = s, slices.Concat(cleaning, reports)
 	return err
@@ -112,7 +130,7 @@ func (t *task) splitData() error {
 		case test.Len() == 0:
 			t.notes = append(t.notes, "there are too few images to hold some back, so no accuracy is measured; give others with --test")
 		default:
-			t.test, t.fit = test, rest
+			t.test, t.fit, t.split = test, rest, true
 			t.judged = fmt.Sprintf("a validation split of %d images of %s", t.test.Len(), t.o.Data)
 		}
 	}
@@ -130,14 +148,21 @@ func (t *task) splitData() error {
 	return nil
 }
 
-// feeds are the calibration inputs: images, or standard-normal numbers.
-func (t *task) feeds(ctx context.Context) (func(yield func(map[string]*graph.Tensor, error) bool), error) {
-	in := engine.Feeds(t.file.model)[0]
-	dims, _ := in.Type.Dims()
-	batch := 16
-	if dims[0] > 0 {
-		batch = int(dims[0])
+// feedLimit bounds the memory for decoded calibration images, in bytes. Where
+// they take more, every pass over them decodes them.
+const feedLimit = 1 << 30
+
+// batch is how many images are run at once, and whether the model fixes it.
+func (t *task) batch() (n int, fixed bool) {
+	if dims, _ := engine.Feeds(t.file.model)[0].Type.Dims(); dims[0] > 0 {
+		return int(dims[0]), true
 	}
+	return 16, false
+}
+
+// feeds are the calibration inputs: images, or standard-normal numbers.
+func (t *task) feeds(ctx context.Context) (calibrate.Feeds, error) {
+	batch, fixed := t.batch()
 	if t.o.Calibration == "synthetic" {
 		n := t.o.Images
 		if n == 0 {
@@ -151,24 +176,37 @@ func (t *task) feeds(ctx context.Context) (func(yield func(map[string]*graph.Ten
 			}
 		}, nil
 	}
-	if dims[0] > 0 && t.fit.Len() < batch {
+	if fixed && t.fit.Len() < batch {
 		return nil, &fault.Error{Kind: fault.Data, File: t.o.Data, Got: fmt.Sprintf("%d calibration images", t.fit.Len()), Want: fmt.Sprintf("at least %d, the model's batch", batch)}
 	}
+	return t.feedsOf(ctx, t.fit, "calibrate"), nil
+}
+
+// feedsOf are the images of set as inputs, a whole number of batches where the
+// model fixes the batch.
+func (t *task) feedsOf(ctx context.Context, set *data.Set, stage string) calibrate.Feeds {
+	in := engine.Feeds(t.file.model)[0]
+	batch, fixed := t.batch()
+	load := sync.OnceValues(func() (*data.Loaded, error) { return set.Preload(ctx, t.file.pre, feedLimit) })
 	return func(yield func(map[string]*graph.Tensor, error) bool) {
 		done := 0
-		for b, err := range t.fit.Batches(ctx, nil, batch, t.file.pre) {
-			if err == nil && dims[0] > 0 && len(b.Labels) < batch {
+		batches := set.Batches(ctx, nil, batch, t.file.pre)
+		if loaded, err := load(); err == nil {
+			batches = loaded.Batches(ctx, nil, batch)
+		}
+		for b, err := range batches {
+			if err == nil && fixed && len(b.Labels) < batch {
 				return // a batch of fixed size cannot be filled
 			}
 			done += len(b.Labels)
 			if err == nil {
-				t.o.Progress("calibrate", done, t.fit.Len())
+				t.o.Progress(stage, done, set.Len())
 			}
 			if !yield(map[string]*graph.Tensor{in.Name(): b.X}, err) {
 				return
 			}
 		}
-	}, nil
+	}
 }
 
 // labels gives every calibration sample its logit in the slim model, or its
@@ -212,9 +250,13 @@ func (t *task) judgeBase(ctx context.Context, classOf []int) (*measure.Accuracy,
 	if t.accuracy != nil {
 		return t.accuracy, nil
 	}
-	var err error
-	t.accuracy, err = t.judge(ctx, measure.Source{Path: t.file.path}, "judge base", classOf, t.wanted, t.names)
-	return t.accuracy, err
+	var a *measure.Accuracy
+	err := t.store.remember("accuracy", &a, func() (err error) {
+		a, err = t.judge(ctx, measure.Source{Path: t.file.path}, "judge base", classOf, t.wanted, t.names)
+		return err
+	})
+	t.accuracy = a
+	return a, err
 }
 
 // judge measures a model on the images that judge.

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"nuwa/graph"
+	"nuwa/importer"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 	"nuwa/internal/ort"
@@ -19,7 +20,8 @@ const agreement = 1e-5
 // validate loads the file at path in ONNX Runtime, runs it at two batch sizes,
 // and holds it to the graph in memory. Errors call it name.
 func validate(ctx context.Context, eng *engine.Engine, m *graph.Model, name, path string) error {
-	file, err := ort.NewSessionFile(path, ort.Options{Name: name, Threads: eng.Threads, Providers: eng.Providers})
+	importer.Unload()
+	file, err := ort.NewSessionFile(path, ort.Options{Name: name, Threads: eng.Threads, Providers: eng.Providers, LowMemory: engine.Heavy(m)})
 	if err != nil {
 		return err
 	}

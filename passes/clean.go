@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"nuwa/graph"
 	"nuwa/internal/cost"
 	"nuwa/passes/cleanup"
 	"nuwa/passes/expand"
@@ -80,6 +81,25 @@ func runExpand(ctx context.Context, s *State) (string, error) {
 	folded, err := cleanup.Fold(ctx, s.Engine, s.Model)
 	s.kept(folded.Kept)
 	return listed(counted(done.Nodes, "fused operators"), counted(folded.Values, "values folded")), err
+}
+
+func runMaps(ctx context.Context, s *State) (string, error) {
+	if !slices.ContainsFunc(s.Model.Graph.Nodes(), func(n *graph.Node) bool { return n.Is("BatchNormalization", "Split") }) {
+		return "", nil
+	}
+	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	if err != nil {
+		return "", err
+	}
+	folded, err := cleanup.BatchNorms(s.Model, shapes)
+	if err != nil {
+		return "", err
+	}
+	apart, err := cleanup.Unpack(s.Model, shapes)
+	if folded+apart > 0 {
+		cleanup.Dead(s.Model)
+	}
+	return listed(counted(folded, "batch norms folded"), counted(apart, "packed maps taken apart")), err
 }
 
 func runIdentities(ctx context.Context, s *State) (string, error) {

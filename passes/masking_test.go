@@ -21,24 +21,41 @@ func seeded(name string) *rand.Rand {
 	return rand.New(rand.NewPCG(h.Sum64(), 3))
 }
 
-// Every untrained model, pruned at random, equals the base with the same
-// neurons masked and the same heads padded with zeros; rebuilt at its own
-// widths, it equals the base.
-func TestPrunedEqualsMasked(t *testing.T) {
+// file is an untrained model and its name.
+type file struct{ name, path string }
+
+// untrained lists the models of tiny and of the zoo.
+func untrained(t *testing.T) []file {
+	t.Helper()
 	cases, err := testmodels.Tiny()
 	if err != nil {
 		t.Fatal(err)
 	}
+	var files []file
+	for _, c := range cases {
+		files = append(files, file{c.File, c.Path()})
+	}
+	for _, c := range zoo(t) {
+		files = append(files, file{c.File, c.Path()})
+	}
+	return files
+}
+
+// Every untrained model, pruned at random, equals the base with the same
+// neurons masked and the same heads padded with zeros; rebuilt at its own
+// widths, it equals the base.
+func TestPrunedEqualsMasked(t *testing.T) {
+	cases := untrained(t)
 	sites := 0
 	for _, c := range cases {
-		t.Run(c.File, func(t *testing.T) {
-			m := passtest.Load(t, c.Path())
+		t.Run(c.name, func(t *testing.T) {
+			m := passtest.Load(t, c.path)
 			vit := passtest.Clean(t, m)
 			full := m.Clone()
 			rebuildAll(t, full)
 			passtest.Near(t, "rebuilt at the present widths", passtest.Run(t, m), passtest.Run(t, full), equal)
 
-			rng := seeded(c.File)
+			rng := seeded(c.name)
 			ref := newReference(t, m)
 			specs, err := attention.Decompose(vit.Attentions)
 			if err != nil {
@@ -82,7 +99,7 @@ func TestPrunedEqualsMasked(t *testing.T) {
 		})
 	}
 	t.Logf("%d sites of %d models pruned", sites, len(cases))
-	if sites < 200 {
+	if sites < 400 {
 		t.Errorf("only %d sites were pruned", sites)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"nuwa/internal/fault"
 	"nuwa/passes/attention"
 	"nuwa/passes/calibrate"
+	"nuwa/passes/focus"
 	"nuwa/passes/mlp"
 	"nuwa/passes/purify"
 	"nuwa/passes/structure"
@@ -58,12 +59,18 @@ type State struct {
 	Spectra  []*attention.Spectrum // one per ViT.Attentions
 	Evidence []attention.Evidence  // one per ViT.Attentions; nil unless the recipe asks for it
 	Hidden   []*mlp.Evidence       // of the prunable hidden layers, in order; nil unless the recipe asks for it
+	Targets  []float64             // what the logit for other classes should be, per sample of Options.Other.Fit
+	Other    *focus.Other          // the logit for other classes; nil without
 	Logits   *mat.Dense            // of the base on the calibration samples, a row each; nil unless the recipe asks for it
 	BaseMACs float64               // of the whole model as imported
 	Notes    []string              // what the user should know: numerical doubt, choices
 
 	Log      *slog.Logger
 	Progress func(stage string, done, total int)
+
+	// Memo fills into with what earlier runs kept under what, or calls find,
+	// which fills it, and keeps that; nil keeps nothing.
+	Memo func(what string, into any, find func() error) error
 
 	ran   []string                   // passes that have run
 	known []map[string]*graph.Tensor // outputs of Model on the inputs of proofs; nil when not known
@@ -80,12 +87,28 @@ type Options struct {
 	Mask      bool            // mask the other logits instead of removing them
 	KeepNorms bool            // leave layer norms as the exporter wrote them
 	Purify    *purify.Options // nil for no purification
+	Other     *Other          // a logit for all other classes; nil for none
 	Lenient   bool            // leave out purification where the model does not allow it
+}
+
+// Other asks for a logit that stands for all classes that are not wanted.
+type Other struct {
+	Fit    calibrate.Feeds // what it is fitted to: wanted and other classes
+	Held   focus.Samples   // what sets its offset
+	Accept float64         // part of the other samples that may be taken for wanted, 0 to 1
 }
 
 // Width is the widths of a block: of q/k and v/o per head, and of the hidden
 // layer. A part that the block does not have is zero.
 type Width struct{ QK, VO, Hidden int }
+
+// remember fills into by find, or with what was found before.
+func (s *State) remember(what string, into any, find func() error) error {
+	if s.Memo == nil {
+		return find()
+	}
+	return s.Memo(what, into, find)
+}
 
 // note records a sentence for the report.
 func (s *State) note(format string, args ...any) {

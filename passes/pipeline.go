@@ -4,7 +4,7 @@ import "slices"
 
 // Pipeline is everything that derives a slim model, in order. Its parts may run
 // one after the other on the same State, or, from Fork on, on several.
-var Pipeline = slices.Concat(Cleaning, Anchoring, Learning, Slimming)
+var Pipeline = slices.Concat(Cleaning, Anchoring, Learning, Slimming, Finishing)
 
 // Cleaning are the passes that make a model readable without changing what it
 // computes.
@@ -23,6 +23,9 @@ var Cleaning = []Pass{
 		{"fold", "what is mixed with shapes must be constants, not computed from them"}}},
 	{Name: "expand", Doc: "spell fused operators in plain ones", Effect: Exact, Dispensable: true, Run: runExpand, After: []Order{
 		{"freeze", "some forms are exact only for masks that are constant"}}},
+	{Name: "maps", Doc: "fold batch norms into the linear maps before them, and give hidden layers maps of their own", Effect: Exact, Run: runMaps, After: []Order{
+		{"freeze", "the shapes between the two must be constants"},
+		{"expand", "a fused convolution is one to fold into as well"}}},
 	{Name: "identities", Doc: "bypass operators that do nothing", Effect: Exact, Run: runIdentities, After: []Order{
 		{"freeze", "a target that is computed is a reader of its own; frozen, its chain can be cut short"},
 		{"expand", "what was fused may begin or end with an operator that does nothing"}}},
@@ -46,8 +49,12 @@ var Anchoring = []Pass{
 // Learning are the passes that find out about an anchored model what every size
 // of the same task needs to know.
 var Learning = []Pass{
+	{Name: "others", Doc: "find out what a logit for all other classes should be", Effect: Reads, Run: runOthers, After: []Order{
+		{"structure", "the classifier must be known"},
+		{"purify", "the targets are those of the model that is slimmed"}}},
 	{Name: "focus", Doc: "keep the wanted classes", Effect: Approximate, Signature: true, Run: runFocus, After: []Order{
 		{"structure", "the classifier must be known"},
+		{"others", "the logits of the other classes go"},
 		{"purify", "a loss over all classes needs all logits"}}},
 	{Name: "tokens", Doc: "compute the last block only for the tokens that the output reads", Effect: Exact, Run: runTokens, After: []Order{
 		{"structure", "the rate counts from the base as it was"},
@@ -74,6 +81,13 @@ var Slimming = []Pass{
 		{"plan", "widths must be known"}}},
 	{Name: "refit", Doc: "refit the classifier to slim features", Effect: Approximate, Run: runRefit, After: []Order{
 		{"mlp", "its features are those of the slim model"}}},
+	{Name: "other", Doc: "add a logit for all other classes", Effect: Approximate, Signature: true, Run: runOther, After: []Order{
+		{"others", "its targets must be known"},
+		{"refit", "it is fitted beside the slim classifier"}}},
+}
+
+// Finishing are the passes that spell a model of its size for what runs it.
+var Finishing = []Pass{
 	{Name: "norms", Doc: "spell layer norms in operators that ONNX Runtime is fastest at", Effect: Exact, Run: runNorms, After: []Order{
 		{"mlp", "gradients and statistics are taken from the norms as the exporter wrote them"}}},
 }

@@ -17,8 +17,10 @@ func runPurify(ctx context.Context, s *State) (string, error) {
 	if s.Options.Purify == nil {
 		return "", nil
 	}
-	var err error
-	s.Purified, err = purify.Learn(ctx, s.Engine, s.Model, s.ViT, *s.Options.Purify)
+	err := s.remember("purification", &s.Purified, func() (err error) {
+		s.Purified, err = purify.Learn(ctx, s.Engine, s.Model, s.ViT, *s.Options.Purify)
+		return err
+	})
 	if s.Options.Lenient && fault.KindOf(err) == fault.Unsupported {
 		s.note("nothing was purified: %v", err)
 		return "", nil

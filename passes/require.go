@@ -2,20 +2,24 @@ package passes
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"nuwa/graph"
 	"nuwa/internal/fault"
+	"nuwa/passes/structure"
 )
 
 // runRequire refuses a model that is no Vision Transformer.
 func runRequire(_ context.Context, s *State) (string, error) { return "", s.RequireViT() }
 
 // RequireViT returns a fault.Unsupported that says what was looked for when
-// there is no attention in the model, understood or not. The structure pass
-// must have run.
+// there is neither attention in the model, understood or not, nor a hidden layer
+// that is applied to many tokens, as mixers have. The structure pass must have
+// run.
 func (s *State) RequireViT() error {
-	if len(s.ViT.Attentions) > 0 || attentive(s.Model.Graph) {
+	mixes := func(m *structure.MLP) bool { return m.Reason == "" && m.Tokens > 1 }
+	if len(s.ViT.Attentions) > 0 || attentive(s.Model.Graph) || slices.ContainsFunc(s.ViT.MLPs, mixes) {
 		return nil
 	}
 	return &fault.Error{Kind: fault.Unsupported, Got: "a model without attention",

@@ -26,11 +26,14 @@ func runSense(ctx context.Context, s *State) (string, error) {
 	}
 	if refits {
 		name := s.classifierOf().Out.Name()
-		of, err := calibrate.Values(ctx, s.Engine, s.Model, []string{name}, s.Feeds)
+		err := s.remember("logits", &s.Logits, func() error {
+			of, err := calibrate.Values(ctx, s.Engine, s.Model, []string{name}, s.Feeds)
+			s.Logits = of[name]
+			return err
+		})
 		if err != nil {
 			return "", err
 		}
-		s.Logits = of[name]
 	}
 	if !moments {
 		return "the base's logits", nil
@@ -48,7 +51,11 @@ func runSense(ctx context.Context, s *State) (string, error) {
 	if gradients {
 		logits = s.Model.Graph.Outputs()[s.ViT.Classifiers[0].Index].Name()
 	}
-	of, err := calibrate.Sense(ctx, s.Engine, s.Model, logits, labels, watches, s.Feeds)
+	var of *calibrate.Senses
+	err = s.remember("statistics", &of, func() (err error) {
+		of, err = calibrate.Sense(ctx, s.Engine, s.Model, logits, labels, watches, s.Feeds)
+		return err
+	})
 	if gradients && fault.KindOf(err) == fault.Unsupported {
 		s.note("errors are not weighted by the loss: %v", err)
 		if watches, err = s.watches(false); err != nil {
@@ -64,9 +71,9 @@ func runSense(ctx context.Context, s *State) (string, error) {
 		case f == nil || s.Options.Recipe.Errors == ErrorsPlain:
 			return nil
 		case s.Options.Recipe.Errors == ErrorsFull:
-			return f
+			return f.Second(false)
 		default:
-			return diagonal(f)
+			return diagonal(f.Second(false))
 		}
 	}
 	s.Evidence = make([]attention.Evidence, len(s.ViT.Attentions))

@@ -9,7 +9,6 @@ import (
 	"nuwa/passes/attention"
 	"nuwa/passes/focus"
 	"nuwa/passes/mlp"
-	"nuwa/passes/norms"
 	"nuwa/passes/structure"
 )
 
@@ -167,9 +166,5 @@ func runNorms(ctx context.Context, s *State) (string, error) {
 	if s.Options.KeepNorms {
 		return "", nil
 	}
-	shapes, err := s.Engine.Shapes(ctx, s.Model)
-	if err != nil {
-		return "", err
-	}
-	return counted(norms.Spell(s.Model, shapes), "layer norms"), nil
+	return runFastNorms(ctx, s)
 }

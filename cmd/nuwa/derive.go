@@ -46,6 +46,7 @@ wanted ones only: the second figure is the one to compare with.`,
 			if err != nil {
 				return err
 			}
+			res.Provenance.Command = command(cmd, args)
 			if err := rep.write(res); err != nil {
 				return err
 			}
@@ -59,12 +60,13 @@ wanted ones only: the second figure is the one to compare with.`,
 	}
 	f := c.Flags()
 	f.StringP("output", "o", "", "where to write the slim model")
-	f.String("report", "", "also write the result as JSON to this file")
+	reportFlag(f)
 	f.String("test", "", "images to judge by, as for --data; never calibrated on")
 	f.Float64("rate", 0, "part of the multiply-accumulates to remove, below 1")
 	f.Int("qk", 0, "width of queries and keys per head, instead of a rate")
 	f.Int("vo", 0, "width of values and outputs per head, instead of a rate")
 	f.String("hidden", "", "hidden neurons per block, as N or N%, instead of a rate")
+	budgetFlags(f)
 	f.Int("align", 8, "widths are multiples of this")
 	f.String("recipe", "best", "paper or best: what the choices below are unless given")
 	for _, p := range nuwa.Parts {
@@ -73,6 +75,8 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.String("purify", "", "remove neurons that hurt first, by ste, first or second, or none; by default ste for recipe paper, none for best")
 	purifyFlags(f)
 	f.String("logits", "sliced", "sliced: only the wanted logits; full: the others masked")
+	f.Bool("other", false, "keep one more logit that stands for all other classes; --data needs images of some, in folders of any name")
+	f.Float64("false-accept", 0.05, "with --other, part of the images of other classes that may be taken for wanted")
 	f.String("norms", "fast", "fast: layer norms in the operators that ONNX Runtime is fastest at; keep: as exported, for runtimes with a fused norm")
 	f.String("calibration", "images", "images, or synthetic: standard-normal inputs, for models without images")
 	f.Int("images", 0, "calibration images; 0 means the recipe's number")
@@ -80,6 +84,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.Bool("force", false, "replace an existing output or report")
 	f.Bool("dry-run", false, "plan and print, write nothing")
 	f.Bool("no-bench", false, "do not measure latency")
+	cacheFlag(f, "none by default")
 	dataFlags(f)
 	return c
 }
@@ -148,9 +153,13 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 		ImageRoot: v.GetString("image-root"), MultiLabel: v.GetBool("multilabel"),
 		Rate: v.GetFloat64("rate"), Widths: nuwa.Widths{QK: v.GetInt("qk"), VO: v.GetInt("vo")}, Align: v.GetInt("align"),
 		Recipe: v.GetString("recipe"), Purify: v.GetString("purify"), Logits: v.GetString("logits"), Norms: v.GetString("norms"),
+		Other: v.GetBool("other"), FalseAccept: v.GetFloat64("false-accept"),
 		Calibration: v.GetString("calibration"), Images: v.GetInt("images"),
 		Purification: a.purification(), Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
-		DryRun: v.GetBool("dry-run"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),
+		DryRun: v.GetBool("dry-run"), Cache: v.GetString("cache"), SkipBench: v.GetBool("no-bench"), Log: a.logger(),
+	}
+	if o.Budget, err = a.budget(); err != nil {
+		return o, err
 	}
 	for _, p := range nuwa.Parts {
 		*p.Of(&o.Strategies) = v.GetString(p.Name)
@@ -193,6 +202,9 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 		asked = fmt.Sprintf(" (asked %.3f)", r.RateAsked)
 	}
 	fmt.Fprintf(w, "%s, recipe %s: removed %.3f of the multiply-accumulates%s\n", r.Model, r.Recipe, r.Rate, asked)
+	if err := writeFound(w, r.Budget); err != nil {
+		return err
+	}
 	if r.Judged != "" && r.Output != "" {
 		fmt.Fprintf(w, "accuracy on %s\n", r.Judged)
 	}
@@ -213,6 +225,12 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 	if r.Purification != nil {
 		fmt.Fprintln(w)
 		if err := writePurification(w, r.Purification); err != nil {
+			return err
+		}
+	}
+	if r.Other != nil {
+		fmt.Fprintln(w)
+		if err := writeOther(w, r.Other); err != nil {
 			return err
 		}
 	}

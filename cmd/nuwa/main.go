@@ -25,7 +25,16 @@ import (
 	"nuwa/internal/fault"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+// garbage is how much of the heap may be garbage, in percent of what is alive:
+// little, as weights are most of it, and live long.
+const garbage = 30
+
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run executes one command line and returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
@@ -53,6 +62,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case !a.started && !errors.As(err, &known):
 		err = &fault.Error{Kind: fault.Usage, Err: err, Remedy: "see nuwa help"}
 	}
+	if a.told {
+		return fault.ExitCode(err)
+	}
 	if a.config.GetBool("json") || slices.Contains(args, "--json") { // flags that do not parse are not in the configuration
 		_ = writeJSON(stdout, map[string]any{"error": err.Error(), "kind": fault.KindOf(err).String()}) // what is lost is in the exit code
 	} else {
@@ -77,6 +89,7 @@ type app struct {
 	out, err io.Writer
 	config   *viper.Viper
 	started  bool // the command line is sound and its command runs
+	told     bool // the JSON on standard output tells of the error already
 }
 
 func (a *app) root() *cobra.Command {
@@ -128,7 +141,7 @@ func (a *app) root() *cobra.Command {
 	f.String("onnxruntime", "", "ONNX Runtime's shared library, or its folder")
 	f.Int("threads", 0, "threads for ONNX Runtime; 0 means all cores")
 	f.StringSlice("provider", nil, "execution providers, best first")
-	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.purify(), a.eval(), a.compare(), a.bench(), a.export(), a.demo())
+	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.purify(), a.eval(), a.compare(), a.bench(), a.export(), a.report(), a.demo(), a.configCommand(), a.cache())
 	root.AddCommand(topics()...)
 	return root
 }

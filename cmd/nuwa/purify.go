@@ -43,11 +43,20 @@ command is given again, from a checkpoint beside the output.`,
 				Preprocess: pre, Runtime: a.runtime(), Seed: v.GetUint64("seed"), Force: v.GetBool("force"),
 			}
 			o.Method = v.GetString("method")
+			rep, err := a.newReport(o.Model, o.Output)
+			if err != nil {
+				return err
+			}
+			defer rep.discard()
 			show, done := a.progress()
 			o.Progress = show
 			res, err := nuwa.Purify(cmd.Context(), o)
 			done()
 			if err != nil {
+				return err
+			}
+			res.Provenance.Command = command(cmd, args)
+			if err := rep.write(res); err != nil {
 				return err
 			}
 			return a.print(res, func(w io.Writer) error { return writeAnchor(w, res) })
@@ -58,7 +67,8 @@ command is given again, from a checkpoint beside the output.`,
 	f.String("test", "", "images to judge by, as for --data; never learned from")
 	f.String("method", "ste", "ste: scores learned step by step; first or second: one gradient pass, to first or second order")
 	f.Uint64("seed", 0, "seed of every random choice")
-	f.Bool("force", false, "replace an existing output")
+	f.Bool("force", false, "replace an existing output or report")
+	reportFlag(f)
 	purifyFlags(f)
 	dataFlags(f)
 	return c

@@ -26,9 +26,10 @@ type Axis struct {
 
 // Series is a sequence of points that a line goes through, in their order.
 type Series struct {
-	Name   string
+	Name   string // "" for none in the legend
 	Points []Point
 	Bare   bool // no line, only points
+	Muted  bool // in the color of levels
 }
 
 // Point is one measurement. Points that are not finite are left out.
@@ -40,8 +41,8 @@ type Point struct {
 
 // Level is a horizontal line that others are held against.
 type Level struct {
-	Y     float64
-	Label string
+	Y    float64
+	Name string
 }
 
 // CSS styles what SVG returns, light and dark. Series take the colors

@@ -50,7 +50,7 @@ var example = Chart{
 		{Name: "one <b>", Points: []Point{{X: 10, Y: 90, Low: 85, High: 94, Label: "first & only"}, {X: 20, Y: math.NaN()}, {X: 30, Y: 95}}},
 		{Name: "two", Points: []Point{{X: 40, Y: 80}}},
 	},
-	Levels: []Level{{Y: 97, Label: "base"}},
+	Levels: []Level{{Y: 97, Name: "base"}},
 }
 
 // attributes returns the attribute of every element of the class.

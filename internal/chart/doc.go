@@ -5,7 +5,7 @@
 //		X:     chart.Axis{Label: "MACs per image, millions", Zero: true},
 //		Y:     chart.Axis{Label: "accuracy, %"},
 //		Series: []chart.Series{{Name: "best", Points: []chart.Point{{X: 24, Y: 97, Low: 91.5, High: 99}}}},
-//		Levels: []chart.Level{{Y: 97, Label: "base"}},
+//		Levels: []chart.Level{{Y: 97, Name: "base"}},
 //	}
 //	page := c.SVG()        // a part of a page whose style sheet has chart.CSS in it
 //	file := c.Standalone() // the content of a file.svg

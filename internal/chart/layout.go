@@ -26,7 +26,7 @@ type layout struct {
 	Top, Bottom    float64
 	XLabel, YLabel string
 	XTicks, YTicks []tick
-	Levels         []level
+	Levels         []float64
 	Series         []drawn
 	Legend         []entry
 }
@@ -36,13 +36,8 @@ type tick struct {
 	Name string
 }
 
-type level struct {
-	Y     float64
-	Label string
-}
-
 type drawn struct {
-	Color  int
+	Color  int    // 0 for muted
 	Line   string // path data
 	Points []mark
 }
@@ -54,18 +49,18 @@ type mark struct {
 }
 
 type entry struct {
-	X, Y  float64
-	Color int
-	Shape string
-	Name  string
+	X, Y        float64
+	Color       int
+	Shape, Dash string // path data of one of them
+	Name        string
 }
 
 func (c Chart) layout() *layout {
 	l := &layout{Title: c.Title, Width: c.Width, Height: c.Height, XLabel: c.X.Label, YLabel: c.Y.Label}
 	x, y := c.scales()
 	l.Top = margin
-	if len(c.Series) > 1 {
-		l.Top = l.legend(c.Series)
+	if len(c.Series)+len(c.Levels) > 1 {
+		l.Top = l.legend(c.Series, c.Levels)
 	}
 	if c.Y.Label != "" {
 		l.Top += line
@@ -85,11 +80,11 @@ func (c Chart) layout() *layout {
 	}
 	for _, v := range c.Levels {
 		if finite(v.Y) {
-			l.Levels = append(l.Levels, level{y.pixel(v.Y), v.Label})
+			l.Levels = append(l.Levels, y.pixel(v.Y))
 		}
 	}
 	for i, s := range c.Series {
-		d := drawn{Color: i%colors + 1}
+		d := drawn{Color: s.color(i)}
 		var path []string
 		for _, p := range s.Points {
 			px, py := x.pixel(p.X), y.pixel(p.Y)
@@ -137,19 +132,43 @@ func (c Chart) scales() (x, y scale) {
 	return newScale(lo[0], hi[0], 5, false), newScale(lo[1], hi[1], 5, true)
 }
 
-// legend places the names of the series in rows above the plot and returns
-// where they end.
-func (l *layout) legend(series []Series) float64 {
+// legend places the names of series and levels in rows above the plot and
+// returns where they end.
+func (l *layout) legend(series []Series, levels []Level) float64 {
 	x, y := margin, margin
-	for i, s := range series {
-		width := 3*marker + letter*float64(utf8.RuneCountInString(s.Name)) + 16
-		if x+width > l.Width && x > margin {
+	place := func(name string, width float64) entry {
+		all := width + letter*float64(utf8.RuneCountInString(name)) + 18
+		if x+all > l.Width && x > margin {
 			x, y = margin, y+line
 		}
-		l.Legend = append(l.Legend, entry{X: round(x + 3*marker + 2), Y: y, Color: i%colors + 1, Shape: shape(i, x+marker, y-4), Name: s.Name})
-		x = round(x + width)
+		e := entry{X: round(x + width + 6), Y: y, Name: name}
+		x = round(x + all)
+		return e
+	}
+	for i, s := range series {
+		if s.Name == "" {
+			continue
+		}
+		e := place(s.Name, 2*marker)
+		e.Color, e.Shape = s.color(i), shape(i, e.X-marker-6, e.Y-4)
+		l.Legend = append(l.Legend, e)
+	}
+	for _, v := range levels {
+		if v.Name == "" {
+			continue
+		}
+		e := place(v.Name, 5*marker)
+		e.Dash = fmt.Sprintf("M%v %vh%v", e.X-5*marker-6, e.Y-4, 5*marker)
+		l.Legend = append(l.Legend, e)
 	}
 	return y + line
+}
+
+func (s Series) color(i int) int {
+	if s.Muted {
+		return 0
+	}
+	return i%colors + 1
 }
 
 // colors is the number of colors in the style sheet.

@@ -113,6 +113,22 @@ func (s *Set) Take(n int, seed uint64) *Set {
 	return s.keep(out)
 }
 
+// Without returns the images of s that are not in other, which was made from
+// the same set.
+func (s *Set) Without(other *Set) *Set {
+	gone := map[string]bool{}
+	for _, x := range other.Samples {
+		gone[x.Path] = true
+	}
+	var out []int
+	for p, x := range s.Samples {
+		if !gone[x.Path] {
+			out = append(out, p)
+		}
+	}
+	return s.keep(out)
+}
+
 // Balance returns n images, one of each class in turn as Take does, but a class
 // whose images are used up begins again: every class is there equally often,
 // and an image of a rare class several times. Of a set in which no class has

@@ -18,9 +18,32 @@ type Engine struct {
 	Plain     bool           // run nodes one by one as they stand, without ONNX Runtime's rewriting
 }
 
+// heavyBytes is the size of a model's large weights from which a session holds
+// no copies of them: they are handed over with every run.
+const heavyBytes = 512 << 20
+
 // Open prepares m for many runs. The caller closes the session. Errors name no
 // file, as the graph may have changed since it was read from one.
 func (e *Engine) Open(m *graph.Model) (*ort.Session, error) {
+	if Heavy(m) {
+		s, _, err := e.openLifted(m)
+		return s, err
+	}
+	return e.open(m, ort.Options{})
+}
+
+// Heavy reports whether m is so large that copies of its weights count.
+func Heavy(m *graph.Model) bool {
+	total := 0
+	for _, v := range m.Graph.Consts() {
+		if t := v.Default(); t != nil {
+			total += len(t.Data)
+		}
+	}
+	return total >= heavyBytes
+}
+
+func (e *Engine) open(m *graph.Model, opt ort.Options) (*ort.Session, error) {
 	if err := Safe(m); err != nil {
 		return nil, err
 	}
@@ -28,7 +51,7 @@ func (e *Engine) Open(m *graph.Model) (*ort.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := ort.Options{Threads: e.Threads, Providers: e.Providers}
+	opt.Threads, opt.Providers = e.Threads, e.Providers
 	if e.Plain {
 		opt.Optimize = ort.None
 	}

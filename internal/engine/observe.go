@@ -46,14 +46,14 @@ func (e *Engine) Observe(ctx context.Context, m *graph.Model, names []string, se
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
+	defer s.Close()
 	seen := make([]map[string]*graph.Tensor, len(batches))
 	for i, b := range batches {
 		feeds, err := Inputs(m, b, seed)
 		if err != nil {
 			return nil, err
 		}
-		if seen[i], err = s.run(ctx, feeds); err != nil {
+		if seen[i], err = s.Run(ctx, feeds, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -89,10 +89,10 @@ func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, fe
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
+	defer s.Close()
 	all := make([]map[string]*graph.Tensor, len(feeds))
 	for i, f := range feeds {
-		outs, err := s.run(ctx, f)
+		outs, err := s.Run(ctx, f, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -271,36 +271,34 @@ func (p *probe) elements(outs map[string]*graph.Tensor) (map[string]*graph.Tenso
 	return values, nil
 }
 
-// light is a session that is given the large weights with every run instead of
-// holding a copy of them.
-type light struct {
-	session *ort.Session
-	weights map[string]*graph.Tensor
-}
-
 // liftBytes is the size from which a weight is handed over at each run.
 const liftBytes = 64 << 10
 
-// openLight prepares m, which it may change, to be run as it stands. Where
-// ONNX Runtime needs to know a weight when it loads the model, the session
-// holds the weights after all.
-func (e *Engine) openLight(m *graph.Model) (*light, error) {
+// openLight prepares m, which it may change, to be run as it stands. The large
+// weights are handed over with every run, so that the session holds no copy of
+// them. Where ONNX Runtime needs to know a weight when it loads the model, the
+// session holds the weights after all.
+func (e *Engine) openLight(m *graph.Model) (*ort.Session, error) {
 	plain := Engine{Threads: e.Threads, Plain: true}
-	lifted := m.Clone()
-	weights, err := lift(lifted.Graph)
-	if err != nil {
-		return nil, err
-	}
-	s, err := plain.Open(lifted)
-	if err == nil {
-		return &light{s, weights}, nil
-	}
-	if len(weights) > 0 && fault.KindOf(err) == fault.Runtime {
-		if s, again := plain.Open(m); again == nil {
-			return &light{session: s}, nil
+	s, lifted, err := plain.openLifted(m)
+	if err != nil && lifted && fault.KindOf(err) == fault.Runtime {
+		if s, again := plain.open(m, ort.Options{}); again == nil {
+			return s, nil
 		}
 	}
-	return nil, err
+	return s, err
+}
+
+// openLifted opens m such that the large weights are handed over with every
+// run. lifted is false where there are none.
+func (e *Engine) openLifted(m *graph.Model) (s *ort.Session, lifted bool, err error) {
+	c := m.Clone()
+	weights, err := lift(c.Graph)
+	if err != nil {
+		return nil, false, err
+	}
+	s, err = e.open(c, ort.Options{Weights: weights})
+	return s, len(weights) > 0, err
 }
 
 // lift makes inputs of the large weights of g and returns their tensors.
@@ -320,9 +318,27 @@ func lift(g *graph.Graph) (map[string]*graph.Tensor, error) {
 		if err := g.RemoveConst(v); err != nil {
 			return nil, fmt.Errorf("handing over the weight %q: %w", v.Name(), err)
 		}
-		weights[in.Name()] = t
+		weights[in.Name()] = aligned(t)
 	}
 	return weights, nil
+}
+
+// Align copies the large weights of m to addresses that ONNX Runtime can read
+// from, once instead of for every session. Weights inside a model file lie
+// anywhere; those in a data file are aligned. It reports whether any was copied.
+func Align(m *graph.Model) bool {
+	copied := false
+	for _, v := range m.Graph.Consts() {
+		t := v.Default()
+		if t == nil || len(t.Data) < liftBytes {
+			continue
+		}
+		if c := aligned(t); c != t {
+			v.SetConst(c)
+			copied = true
+		}
+	}
+	return copied
 }
 
 // aligned returns t with its elements at an address that ONNX Runtime can read
@@ -347,17 +363,3 @@ func liftable(v *graph.Value) bool {
 	}
 	return true
 }
-
-func (s *light) run(ctx context.Context, feeds map[string]*graph.Tensor) (map[string]*graph.Tensor, error) {
-	all := make(map[string]*graph.Tensor, len(feeds)+len(s.weights))
-	for name, t := range feeds {
-		all[name] = t
-	}
-	for name, t := range s.weights {
-		s.weights[name] = aligned(t)
-		all[name] = s.weights[name]
-	}
-	return s.session.Run(ctx, all, nil)
-}
-
-func (s *light) close() { s.session.Close() }

@@ -101,8 +101,8 @@ func (e *Engine) elemTypes(m *graph.Model) (map[string]graph.DType, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
-	for _, info := range s.session.Outputs() {
+	defer s.Close()
+	for _, info := range s.Outputs() {
 		types[info.Name] = info.Type
 	}
 	return types, nil

@@ -208,3 +208,25 @@ func globalMaxRule(c *call, i int) *graph.Value {
 	won := c.cast(c.not(c.compare("Less", c.in(0), c.out(0))), c.elem(c.dy()))
 	return c.mul(won, c.div(c.dy(), c.sum(won, axesFrom(2, len(c.inDims(0))))))
 }
+
+// convTransposeRule: the gradient of a transposed convolution is the
+// convolution with the same weight.
+func convTransposeRule(c *call, i int) *graph.Value {
+	n := c.node
+	switch {
+	case i == 2:
+		return c.reshape(c.sum(c.dy(), append([]int{0}, axesFrom(2, len(c.outDims(0)))...)), c.inDims(2))
+	case i == 1:
+		return c.operand(i)
+	case n.StringAttr("auto_pad", "NOTSET") != "NOTSET" || n.Attr("output_shape") != nil:
+		return c.unsupported("a transposed convolution whose padding is not given", "export the model with explicit pads")
+	}
+	var attrs []*graph.Attr
+	for _, name := range []string{"strides", "pads", "dilations", "group"} {
+		if a := n.Attr(name); a != nil {
+			b := *a
+			attrs = append(attrs, &b)
+		}
+	}
+	return c.op("Conv", info{c.inDims(0), c.elem(c.dy())}, []*graph.Value{c.dy(), c.in(1)}, attrs...)
+}

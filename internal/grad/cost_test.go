@@ -3,10 +3,12 @@
 package grad_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +31,7 @@ var (
 	batch   = flag.Int("cost.batch", 32, "images in a batch")
 	rounds  = flag.Int("cost.rounds", 9, "how often each graph is run")
 	threads = flag.Int("cost.threads", 1, "threads, 0 for all")
+	profile = flag.Bool("cost.profile", false, "also print the time that each operator takes")
 	one     = flag.String("cost.one", "", "run this graph and report its memory; used by the test itself")
 )
 
@@ -70,6 +73,11 @@ func TestCost(t *testing.T) {
 		}
 		names := []string{"forward", "gradient", "kept"}
 		clock, cpu := alternate(t, graphs, names)
+		if *profile {
+			for _, name := range names {
+				t.Logf("%s\n%s", name, byOperator(t, graphs[name]))
+			}
+		}
 		var base usage
 		for _, name := range names {
 			file := filepath.Join(dir, name+".onnx")
@@ -125,6 +133,45 @@ func alternate(t *testing.T, graphs map[string]*graph.Model, names []string) (cl
 		}
 	}
 	return clock, cpu
+}
+
+// byOperator lists the operators of a graph as ONNX Runtime runs it, the most
+// expensive first, with their number and their part of the time.
+func byOperator(t *testing.T, m *graph.Model) string {
+	t.Helper()
+	data, err := exporter.Encode(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ort.NewSession(data, ort.Options{Threads: *threads, Profile: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	feeds, err := engine.Inputs(m, *batch, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range *rounds {
+		if _, err := s.Run(context.Background(), feeds, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	times, err := s.Profile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes, spent, total := map[string]int{}, map[string]time.Duration{}, time.Duration(0)
+	for _, n := range times {
+		nodes[n.Op]++
+		spent[n.Op] += n.Total
+		total += n.Total
+	}
+	ops := slices.SortedFunc(maps.Keys(spent), func(a, b string) int { return cmp.Compare(spent[b], spent[a]) })
+	var b strings.Builder
+	for _, op := range ops {
+		fmt.Fprintf(&b, "%-28s %5d nodes %10.2f ms %6.1f %%\n", op, nodes[op], ms(spent[op])/float64(*rounds), 100*float64(spent[op])/float64(total))
+	}
+	return b.String()
 }
 
 // processor is the processor time that this process has used.

@@ -27,6 +27,13 @@
 // the gradient comes to them, so that memory holds one segment and the values
 // between segments (recompute.go).
 //
+// Every rule is held to finite differences, and so are whole models, masks and
+// all: testdata/rules.md and testdata/models.md say how near they come, and
+// `make gradients` measures it again. What a gradient costs in time and memory,
+// beside a forward pass of the same batch, tells
+//
+//	go test ./internal/grad -run TestCost -v -cost vit.onnx -cost.batch 8 -cost.threads 2 -cost.profile
+//
 // The model should have been cleaned first: axes, slices and shapes that rules
 // must know are read from constants. The package may import graph,
 // internal/engine (for shapes) and internal/fault.

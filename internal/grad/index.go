@@ -194,13 +194,7 @@ func (c *call) byMatrix(v *graph.Value, axis int, index *graph.Value, n int64) *
 	index = c.insert(c.cast(index, graph.Int64), 1)
 	at := func(places []int64) *graph.Value { return c.compare("Equal", index, c.ints(places...)) }
 	choice := c.cast(c.binary("Or", at(place), at(wrapped)), c.elem(v)) // [indices, n]
-	r := len(c.dims(v))
-	perm := append(axesFrom(0, axis), append(axesFrom(axis+1, r), axis)...)
-	back := make([]int, r)
-	for to, from := range perm {
-		back[from] = to
-	}
-	return c.transpose(c.matmul(c.transpose(v, perm), false, choice, false), back)
+	return c.contract(v, axis, choice)
 }
 
 // gatherElementsRule adds each element back where its index says. Adding needs

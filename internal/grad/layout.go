@@ -96,13 +96,11 @@ func splitRule(c *call, i int) *graph.Value {
 	return c.stretch(parts[0], a, starts[0])
 }
 
-// padRule takes the middle. Only padding with a constant has a rule.
+// padRule takes the middle; what was copied into the margin is added to where
+// it came from.
 func padRule(c *call, i int) *graph.Value {
 	if i != 0 {
 		return c.operand(i)
-	}
-	if mode := c.node.StringAttr("mode", "constant"); mode != "constant" {
-		return c.unsupported("padding of mode "+mode, "pad with a constant")
 	}
 	operand := -1
 	if c.opset >= 11 {
@@ -133,5 +131,39 @@ func padRule(c *call, i int) *graph.Value {
 	for k, a := range axes {
 		before[a], after[a] = -pads[k], -pads[len(axes)+k]
 	}
-	return c.pad(c.dy(), before, after)
+	mode := c.node.StringAttr("mode", "constant")
+	if mode == "constant" {
+		return c.pad(c.dy(), before, after)
+	}
+	dy := c.dy()
+	for a, d := range c.inDims(0) {
+		if before[a] == 0 && after[a] == 0 {
+			continue
+		}
+		if d.Dynamic() {
+			return c.unsupported("padding of an axis that grows with the batch", "export the model so that batches are not padded")
+		}
+		from := make([]int64, d.Fixed-before[a]-after[a])
+		for k := range from {
+			from[k] = padSource(mode, int64(k)+before[a], d.Fixed)
+		}
+		dy = c.byMatrix(dy, a, c.ints(from...), d.Fixed)
+	}
+	return dy
+}
+
+// padSource returns which of n elements stands at a place that may lie before
+// or after them.
+func padSource(mode string, at, n int64) int64 {
+	switch {
+	case mode == "edge" || n == 1:
+		return max(0, min(at, n-1))
+	case mode == "wrap":
+		return (at%n + n) % n
+	}
+	period := 2 * (n - 1) // reflect
+	if at = (at%period + period) % period; at >= n {
+		at = period - at
+	}
+	return at
 }

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 	"nuwa/internal/grad"
 	"nuwa/passes/cleanup"
 	"nuwa/passes/structure"
+	"nuwa/testmodels"
 )
 
 var eng = &engine.Engine{Threads: 1}
@@ -232,7 +234,15 @@ func along(t *testing.T, g, d *graph.Tensor) (dot, size float64) {
 	return dot, math.Sqrt(gg * dd / float64(len(a)))
 }
 
-// paths returns the test models, with the CIFAR model where it is there.
+// notImages are models of the zoo that have no loss of an image's classes.
+var notImages = []string{
+	"bert",                          // takes words
+	"detector_nms", "detector_topk", // give boxes
+	"dinov3", "segformer", // give a vector per place
+}
+
+// paths returns the test models and the zoo, with the CIFAR model where it is
+// there.
 func paths(t *testing.T) []string {
 	t.Helper()
 	all, err := filepath.Glob("../../testmodels/tiny/*.onnx")
@@ -241,6 +251,15 @@ func paths(t *testing.T) []string {
 	}
 	if len(all) < 60 {
 		t.Fatalf("found %d tiny models", len(all))
+	}
+	zoo, err := testmodels.Zoo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range zoo {
+		if !slices.Contains(notImages, strings.TrimSuffix(filepath.Base(m.File), ".onnx")) {
+			all = append(all, m.Path())
+		}
 	}
 	if _, err := os.Stat(cifar); errors.Is(err, fs.ErrNotExist) {
 		t.Log("skipped the CIFAR model: ../shared is not there")

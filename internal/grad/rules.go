@@ -30,13 +30,15 @@ var rules = map[string]rule{
 	"MatMul": matMulRule, "Gemm": gemmRule, "Einsum": einsumRule,
 
 	// Images.
-	"Conv": convRule, "AveragePool": averagePoolRule, "MaxPool": maxPoolRule,
+	"Conv": convRule, "ConvTranspose": convTransposeRule, "AveragePool": averagePoolRule, "MaxPool": maxPoolRule,
 	"GlobalAveragePool": globalAverageRule, "GlobalMaxPool": globalMaxRule,
 
 	// Layout.
 	"Identity": identityRule, "Dropout": dropoutRule, "Cast": castRule, "Reshape": backShape, "Squeeze": backShape, "Unsqueeze": backShape,
 	"Flatten": backShape, "Transpose": transposeRule, "Expand": expandRule, "Tile": tileRule, "Concat": concatRule, "Split": splitRule,
 	"Pad": padRule, "Slice": sliceRule, "Gather": gatherRule, "GatherElements": gatherElementsRule, "GatherND": gatherNDRule,
+	"ScatterElements": scatterRule("GatherElements"), "ScatterND": scatterRule("GatherND"), "TopK": topKRule, "Trilu": triluRule, "CumSum": cumSumRule,
+	"CastLike": castLikeRule, "SpaceToDepth": spaceToDepthRule, "DepthToSpace": depthToSpaceRule, "Resize": resizeRule,
 
 	// ONNX Runtime's own.
 	"com.microsoft.FusedMatMul": fusedMatMulRule, "com.microsoft.Gelu": geluRule, "com.microsoft.BiasGelu": biasGeluRule,

@@ -136,6 +136,28 @@ var activationSpellings = []spelling{
 	spelling{rule: "Round", opsets: at(13), args: args(x(2, 3).in(0.6, 1.4)), build: stepPlus("Round")},
 }
 
+// noRegion is Resize's second operand, which older opsets demand.
+var noRegion = operand{tensor: graph.NewTensor([]int64{0}, []float32{})}
+
+// factors is a constant list of float32, as Resize takes them.
+func factors(xs ...float32) operand {
+	return operand{tensor: graph.NewTensor([]int64{int64(len(xs))}, append([]float32{}, xs...))}
+}
+
+// topK uses the values only.
+func topK(attrs ...*graph.Attr) func(g *graph.Graph, in []*graph.Value) *graph.Value {
+	return func(g *graph.Graph, in []*graph.Value) *graph.Value {
+		n := g.NewNode("TopK", "topk")
+		n.SetInputs(in...)
+		for _, a := range attrs {
+			n.SetAttr(a)
+		}
+		n.AddOutput("values")
+		n.AddOutput("indices")
+		return n.Output(0)
+	}
+}
+
 // stepPlus is x + step(x), so that there is a gradient besides that of the
 // step.
 func stepPlus(op string) func(g *graph.Graph, in []*graph.Value) *graph.Value {
@@ -251,6 +273,28 @@ var layoutSpellings = []spelling{
 	sp("Gather", "repeated", at(9, 13), args(x(2, 3), ints(2, 0, -1)), i("axis", 1)),
 	sp("Gather", "at run time", at(13), args(x(3, 4), ints(2, 0, -1, 2).shaped(2, 2).fedBy()), i("axis", 1)),
 	sp("GatherElements", "", at(16), args(x(2, 3), ints(2, 0, -1, 2).shaped(2, 2)), i("axis", 1)),
+	sp("ScatterElements", "", at(11, 16), args(x(2, 3), ints(2, 0, -1, 1).shaped(2, 2), x(2, 2)), i("axis", 1)),
+	sp("ScatterElements", "added", at(16), args(x(3, 2), ints(2, 0, 2, 1).shaped(2, 2), x(2, 2)), str("reduction", "add")),
+	sp("ScatterND", "", at(11, 16), args(x(3, 2, 2), ints(2, 0).shaped(2, 1), x(2, 2, 2))),
+	sp("ScatterND", "added, open batch", at(16), args(x(2, 3).batched(), ints(0, 1, 0, 1).shaped(2, 2), x(2)), str("reduction", "add")),
+	spelling{rule: "TopK", what: "values", opsets: at(11), args: args(x(2, 5).batched(), ints(3)), build: topK(graph.Int("axis", -1))},
+	spelling{rule: "TopK", what: "smallest along the first axis", opsets: at(11), args: args(x(4, 2), ints(2)), build: topK(graph.Int("axis", 0), graph.Int("largest", 0))},
+	sp("Trilu", "upper", at(14), args(x(2, 3, 4).batched())),
+	sp("Trilu", "lower, shifted", at(14), args(x(3, 3), scalarInt(1)), i("upper", 0)),
+	sp("CumSum", "", at(11, 14), args(x(2, 4).batched(), scalarInt(1))),
+	sp("CumSum", "exclusive, from the end", at(14), args(x(4, 2), scalarInt(-2)), i("exclusive", 1), i("reverse", 1)),
+	sp("CastLike", "", at(15), args(x(2, 3), w(1))),
+	sp("SpaceToDepth", "", at(9, 13), args(x(2, 2, 4, 6).batched()), i("blocksize", 2)).f32(),
+	sp("DepthToSpace", "", at(9, 13), args(x(2, 8, 2, 3).batched()), i("blocksize", 2)).f32(),
+	sp("DepthToSpace", "channels first", at(11, 13), args(x(2, 8, 2, 3).batched()), i("blocksize", 2), str("mode", "CRD")).f32(),
+	sp("Resize", "nearest, factors", at(11, 13), args(x(1, 2, 2, 3).batched(), noRegion, factors(1, 1, 2, 1.5))).f32(),
+	sp("Resize", "linear, sizes", at(11, 13), args(x(1, 2, 3, 4), noRegion, factors(), ints(1, 2, 5, 3)), str("mode", "linear")).f32(),
+	sp("Resize", "linear, corners aligned", at(13), args(x(1, 1, 3, 3), none, factors(1, 1, 2, 3)), str("mode", "linear"), str("coordinate_transformation_mode", "align_corners")).f32(),
+	sp("Resize", "cubic", at(13), args(x(1, 2, 3, 4), none, none, ints(1, 2, 6, 8)), str("mode", "cubic")).f32(),
+	sp("Resize", "antialiased, some axes", at(18), args(x(1, 2, 6, 4), none, none, ints(3, 2)), str("mode", "linear"), i("antialias", 1), is("axes", -2, -1)).f32(),
+	sp("Pad", "reflected", at(11, 18), args(x(2, 4), ints(0, 2, 0, 3)), str("mode", "reflect")),
+	sp("Pad", "edge", at(13), args(x(3, 2).batched(), ints(0, 1, 0, 2)), str("mode", "edge")),
+	sp("Pad", "wrapped", at(19), args(x(2, 3), ints(1, 2, 0, 1)), str("mode", "wrap")),
 	sp("GatherND", "", at(16), args(x(2, 3, 2), ints(1, 2, 1, 2, 0, 0).shaped(3, 2))),
 }
 
@@ -261,6 +305,8 @@ var imageSpellings = []spelling{
 	sp("Conv", "same size", at(11), args(x(1, 2, 5), w(2, 2, 3), w(2)), str("auto_pad", "SAME_UPPER")),
 	sp("Conv", "same size, padded in front, stride", at(11), args(x(1, 2, 6), w(2, 2, 3)), str("auto_pad", "SAME_LOWER"), is("strides", 2)),
 	sp("Conv", "last rows not reached", at(11), args(x(1, 1, 8), w(2, 1, 2)), is("strides", 3)),
+	sp("ConvTranspose", "stride, pads, bias", at(11), args(x(2, 3, 3, 2).batched(), w(3, 2, 3, 2), x(2)), is("strides", 2, 1), is("pads", 1, 0, 1, 1)),
+	sp("ConvTranspose", "groups, dilated, padded output", at(11), args(x(1, 4, 3, 3), w(4, 1, 2, 2)), i("group", 2), is("dilations", 2, 1), is("strides", 2, 2), is("output_padding", 1, 0)),
 	sp("AveragePool", "pads not counted", at(11), args(x(2, 2, 5, 4).batched()), is("kernel_shape", 3, 2), is("strides", 2, 1), is("pads", 1, 0, 1, 1)),
 	sp("AveragePool", "pads counted", at(11), args(x(1, 2, 4, 4)), is("kernel_shape", 2, 2), is("pads", 1, 1, 1, 1), i("count_include_pad", 1)),
 	sp("MaxPool", "overlapping", at(16), args(x(1, 2, 4, 4)), is("kernel_shape", 3, 3), is("pads", 1, 1, 1, 1)),

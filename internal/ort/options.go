@@ -8,6 +8,7 @@ import (
 
 	ort "github.com/yalue/onnxruntime_go"
 
+	"nuwa/graph"
 	"nuwa/internal/fault"
 	"nuwa/internal/ort/release"
 )
@@ -15,14 +16,15 @@ import (
 // Options says how a model is to be run. The zero value is the fastest way on
 // the CPU.
 type Options struct {
-	Name      string     // what errors call the model, usually its path
-	Dir       string     // folder of the model's external data; "" when it has none
-	Threads   int        // threads inside one operator; 0 = all processors the process may use
-	Providers []Provider // preferred execution providers, best first; the CPU is always last
-	Optimize  Level      // graph optimization before the first run
-	LowMemory bool       // keep no rearranged copies of the weights and no memory arena; slower
-	Profile   bool       // record the time of each node, for Session.Profile
-	Rewritten string     // file to write what ONNX Runtime rewrites the model to; "" for none
+	Name      string                   // what errors call the model, usually its path
+	Dir       string                   // folder of the model's external data; "" when it has none
+	Threads   int                      // threads inside one operator; 0 = all processors the process may use
+	Providers []Provider               // preferred execution providers, best first; the CPU is always last
+	Optimize  Level                    // graph optimization before the first run
+	LowMemory bool                     // keep no rearranged copies of the weights and no memory arena; slower
+	Profile   bool                     // record the time of each node, for Session.Profile
+	Weights   map[string]*graph.Tensor // inputs of the model that every run is given; they are shared and must not be changed
+	Rewritten string                   // file to write what ONNX Runtime rewrites the model to; "" for none
 }
 
 // Level is how far ONNX Runtime rewrites a graph for itself.

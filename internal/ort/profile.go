@@ -19,6 +19,7 @@ type NodeTime struct {
 	Provider string        `json:"provider"`
 	Runs     int           `json:"runs"`
 	Total    time.Duration `json:"total_ns"`
+	Best     time.Duration `json:"best_ns"` // of the fastest run
 }
 
 // event is one entry of ONNX Runtime's profile, which is a JSON array in the
@@ -85,8 +86,12 @@ func readProfile(dir string) ([]NodeTime, error) {
 			provider := strings.TrimSuffix(e.Args.Provider, "ExecutionProvider")
 			times = append(times, NodeTime{Name: name, Op: e.Args.Op, Provider: provider})
 		}
+		took := time.Duration(e.Dur) * time.Microsecond
+		if times[i].Runs == 0 || took < times[i].Best {
+			times[i].Best = took
+		}
 		times[i].Runs++
-		times[i].Total += time.Duration(e.Dur) * time.Microsecond
+		times[i].Total += took
 	}
 	return times, nil
 }

@@ -95,6 +95,9 @@ func (s *Session) feed(a *arena, in map[string]*graph.Tensor) ([]ort.Value, erro
 	values := make([]ort.Value, len(s.feeds))
 	for i, info := range s.feeds {
 		t := in[info.Name]
+		if t == nil {
+			t = s.opt.Weights[info.Name]
+		}
 		err := info.accept(t)
 		if err == nil {
 			values[i], err = a.input(t)

@@ -40,6 +40,7 @@ type native struct {
 	session    *ort.DynamicAdvancedSession
 	probe      *ort.DynamicAdvancedSession // tells output shapes; nil until needed
 	profileDir string
+	drop       func() // releases the mapped model file; nil if there is none
 }
 
 func (n *native) release() {
@@ -49,6 +50,10 @@ func (n *native) release() {
 		}
 	}
 	n.session, n.probe = nil, nil
+	if n.drop != nil {
+		n.drop()
+		n.drop = nil
+	}
 	if n.profileDir != "" {
 		_ = os.RemoveAll(n.profileDir) // a leftover in the temporary folder is no error of the run
 	}
@@ -63,11 +68,17 @@ func NewSessionFile(path string, opt Options) (*Session, error) {
 	if opt.Dir == "" {
 		opt.Dir = filepath.Dir(path)
 	}
-	model, err := os.ReadFile(path)
+	model, drop, err := contents(path, opt.Name)
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.IO, File: opt.Name, Err: err, Remedy: "check the path and the permissions"}
+		return nil, err
 	}
-	return NewSession(model, opt)
+	s, err := NewSession(model, opt)
+	if err != nil || s.model == nil {
+		drop() // ONNX Runtime has its own copy
+	} else {
+		s.native.drop = drop
+	}
+	return s, err
 }
 
 // NewSession loads a serialized ModelProto. It loads ONNX Runtime from the
@@ -85,7 +96,12 @@ func NewSession(model []byte, opt Options) (*Session, error) {
 		return nil, &fault.Error{Kind: fault.Model, File: opt.Name, Got: fmt.Sprintf("%d bytes that are not an ONNX model", len(model)),
 			Err: err, Remedy: "the file is damaged or of another format; export the model again"}
 	}
-	s := &Session{opt: opt, inputs: sig.inputs, outputs: sig.outputs, feeds: sig.inputs, native: &native{}}
+	s := &Session{opt: opt, outputs: sig.outputs, feeds: sig.inputs, native: &native{}}
+	for _, in := range sig.inputs {
+		if opt.Weights[in.Name] == nil {
+			s.inputs = append(s.inputs, in)
+		}
+	}
 	if len(s.feeds) == 0 {
 		none := Info{Name: "nuwa:none", Kind: TensorKind, Type: graph.Float32, Dims: []int64{1}}
 		s.feeds = []Info{none}

@@ -3,11 +3,14 @@ package report
 import (
 	"nuwa/internal/measure"
 	"nuwa/passes"
+	"nuwa/passes/focus"
 	"nuwa/passes/purify"
 )
 
 // Result is what a derivation made and how it compares with the base.
 type Result struct {
+	Schema int `json:"schema"`
+
 	Model   string   `json:"model"`
 	Output  string   `json:"output,omitempty"` // empty for a dry run
 	Recipe  string   `json:"recipe"`
@@ -21,12 +24,36 @@ type Result struct {
 	Summary measure.Summary `json:"summary"`
 	Judged  string          `json:"judged_on,omitempty"` // what the accuracies were measured on
 
+	Budget *Found `json:"budget,omitempty"` // how the rate was found; nil for one that was asked for
+
 	Blocks       []BlockWidths   `json:"blocks"`
 	Purification *purify.Result  `json:"purification,omitempty"` // nil without purification
+	Other        *Other          `json:"other,omitempty"`        // nil without a logit for other classes
 	Passes       []passes.Report `json:"passes"`
 	Declined     []Declined      `json:"declined,omitempty"`
 	Notes        []string        `json:"notes,omitempty"` // numerical doubt and choices worth knowing
 	Seconds      float64         `json:"seconds"`         // to derive, without judging
+
+	Provenance *Provenance `json:"provenance,omitempty"`
+}
+
+// Provenance is what it takes to make the same model again.
+type Provenance struct {
+	Version    string   `json:"nuwa"`
+	Runtime    string   `json:"onnxruntime"` // its version
+	Base       string   `json:"base_sha256"`
+	Output     string   `json:"output_sha256,omitempty"` // empty for a dry run
+	Preprocess string   `json:"preprocess,omitempty"`    // how images become inputs, and what says so
+	Images     int      `json:"calibration_images,omitempty"`
+	Seed       uint64   `json:"seed"`
+	Command    []string `json:"command,omitempty"` // arguments of nuwa that give the same model, where it was made so
+}
+
+// Other is the logit that stands for all classes that are not wanted, and how
+// the slim model does with it on the images that judge.
+type Other struct {
+	focus.Other
+	Measured *measure.Rejection `json:"measured"`
 }
 
 // BlockWidths are the widths of one block before and after. A part the block
@@ -43,4 +70,23 @@ type Declined struct {
 	Where  string `json:"where"`
 	What   string `json:"what"`
 	Reason string `json:"reason"`
+}
+
+// Found is how a rate was found for limits, or for an accuracy.
+type Found struct {
+	Limits []Limit `json:"limits"`
+	Trials []Trial `json:"trials"` // in the order they were made
+}
+
+// Limit is what a model had to meet.
+type Limit struct {
+	What  string  `json:"what"` // macs, params, bytes, memory, latency or accuracy
+	Bound float64 `json:"bound"`
+	Met   float64 `json:"met"` // by the model that was chosen
+}
+
+// Trial is a model that was tried.
+type Trial struct {
+	Rate   float64   `json:"rate"`
+	Values []float64 `json:"values"` // one per limit; none where the rate cannot be reached
 }

@@ -296,7 +296,7 @@ func gradients(t *testing.T, m *graph.Model, taps []calibrate.Tap, labels calibr
 	for _, tap := range taps {
 		var d []float64
 		for c := range tap.Width {
-			d = append(d, of.Felt[tap.Value].At(c, c))
+			d = append(d, of.Felt[tap.Value].Second(false).At(c, c))
 		}
 		out = append(out, d)
 	}

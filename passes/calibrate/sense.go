@@ -3,8 +3,8 @@ package calibrate
 import (
 	"context"
 	"fmt"
-
-	"gonum.org/v1/gonum/mat"
+	"maps"
+	"slices"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
@@ -25,7 +25,7 @@ type Watch struct {
 // Senses is what Sense gathered, by the names of values.
 type Senses struct {
 	Moments map[string]*linalg.Moments
-	Felt    map[string]*mat.SymDense // E[(∂ℓ/∂y)(∂ℓ/∂y)ᵀ] over images and rows
+	Felt    map[string]*linalg.Moments // of ∂ℓ/∂y, over images and rows
 	Taylor  map[string][]float64
 }
 
@@ -77,7 +77,7 @@ func Sense(ctx context.Context, eng *engine.Engine, m *graph.Model, logits strin
 	if at == 0 {
 		return nil, noSamples()
 	}
-	out := &Senses{Moments: map[string]*linalg.Moments{}, Felt: map[string]*mat.SymDense{}, Taylor: map[string][]float64{}}
+	out := &Senses{Moments: map[string]*linalg.Moments{}, Felt: map[string]*linalg.Moments{}, Taylor: map[string][]float64{}}
 	for _, w := range p.watched {
 		if w.Moments {
 			out.Moments[w.Value] = w.settle()
@@ -86,7 +86,7 @@ func Sense(ctx context.Context, eng *engine.Engine, m *graph.Model, logits strin
 			out.Taylor[w.Value] = w.taylor.Mean()
 		}
 		if w.Felt {
-			out.Felt[w.Value] = w.felt.Second(false)
+			out.Felt[w.Value] = w.felt
 		}
 	}
 	return out, nil
@@ -114,7 +114,6 @@ func instrumentSense(ctx context.Context, eng *engine.Engine, m *graph.Model, lo
 	c := m.Clone()
 	p := &sensor{model: c}
 	of := map[string]string{}
-	var wrt []string
 	for _, w := range watches {
 		if w.Felt || w.Taylor {
 			of[w.Value] = ""
@@ -123,9 +122,7 @@ func instrumentSense(ctx context.Context, eng *engine.Engine, m *graph.Model, lo
 			of[w.By] = ""
 		}
 	}
-	for name := range of {
-		wrt = append(wrt, name)
-	}
+	wrt := slices.Sorted(maps.Keys(of))
 	if len(wrt) > 0 {
 		if !labels.Known() {
 			return nil, &fault.Error{Kind: fault.Internal, Where: "gradients", Got: "no labels", Want: "one per sample"}

@@ -39,6 +39,8 @@ var rules = map[string]rule{
 	"com.microsoft.FusedGemm":       fusedGemm,
 	"com.microsoft.FusedConv":       fusedConv,
 
+	"Einsum": einsum,
+
 	"com.microsoft.Attention":          packedAttention,
 	"com.microsoft.MultiHeadAttention": multiHeadAttention,
 	"Attention":                        attention,

@@ -268,6 +268,25 @@ func TestDrawnOperators(t *testing.T) {
 			d.fused("com.microsoft", "FusedConv", 1, []*graph.Value{d.in(batch, 3, 8, 8), d.weight(4, 3, 2, 2), d.weight(4), maybe(d, func() *graph.Value { return d.in(batch, 4, 4, 4) })},
 				graph.Ints("strides", 2, 2), graph.Ints("kernel_shape", 2, 2), graph.Str("activation", name), p)
 		}},
+		"Einsum": {[]int64{12, 14, 18}, 1e-6, func(d *drawn) {
+			size := map[rune]int64{'b': batch, 'n': 5, 'm': 4, 'h': 2, 'd': 3, 'e': 6}
+			text := []string{"bnhd,bmhd->bhnm", "bhnm,bmhd->bnhd", "bmhd,bnhd->bhnm", "bnd,de->bne", "de,bnd->bne", "bnd,dhe->bnhe", "bnhe,hed->bnd",
+				"bn, n -> b", "b,n", "bnd,bnd->bn", "bhnd,hde->bnhe", "nd,md", "bnm,bnm->bmn", "bnd,ed->ebn"}[d.IntN(14)]
+			left, _, _ := strings.Cut(strings.ReplaceAll(text, " ", ""), "->")
+			var ins []*graph.Value
+			for _, term := range strings.Split(left, ",") {
+				var dims []int64
+				for _, r := range term {
+					dims = append(dims, size[r])
+				}
+				if slices.Contains(dims, int64(batch)) || d.flip() {
+					ins = append(ins, d.in(dims...))
+				} else {
+					ins = append(ins, d.weight(dims...))
+				}
+			}
+			d.fused("", "Einsum", 1, ins, graph.Str("equation", text))
+		}},
 		"com.microsoft.Attention": {[]int64{11, 14, 18}, 1e-5, func(d *drawn) {
 			h, w, out := heads(d), width(d), width(d)
 			var sizes *graph.Attr

@@ -4,7 +4,11 @@
 //	err := focus.Slice(model, vit.Classifiers, []int{3, 5, 8}) // logits 3, 5 and 8, in that order
 //	err := focus.Mask(model, vit.Classifiers, []int{3, 5, 8})  // all logits, the others at Masked
 //
-// It may import graph and passes/structure.
+// A narrowed classifier must choose one of its classes whatever it sees.
+// AddOther gives it a logit more, for everything else.
+//
+// It may import graph, passes/structure, passes/calibrate, internal/engine,
+// internal/linalg, internal/ranking and internal/fault.
 package focus
 
 import (
@@ -36,12 +40,16 @@ func Slice(m *graph.Model, heads []*structure.Classifier, classes []int) error {
 			nb = nil
 		}
 		return replace(m, l, nw, nb)
-	}, func(c *structure.Classifier, name string) error {
-		if t := m.Graph.Value(name).Type; t != nil && t.Shape != nil && len(t.Shape.Dims) > 0 {
-			t.Shape.Dims[len(t.Shape.Dims)-1] = graph.Fixed(int64(len(classes)))
-		}
-		return c.Narrow(m, len(classes))
-	})
+	}, func(c *structure.Classifier, name string) error { return resize(m, c, name, len(classes)) })
+}
+
+// resize makes what is declared of the output, and what lies before it, fit
+// another number of classes.
+func resize(m *graph.Model, c *structure.Classifier, output string, classes int) error {
+	if t := m.Graph.Value(output).Type; t != nil && t.Shape != nil && len(t.Shape.Dims) > 0 {
+		t.Shape.Dims[len(t.Shape.Dims)-1] = graph.Fixed(int64(classes))
+	}
+	return c.Narrow(m, classes)
 }
 
 // Mask keeps the width of the outputs: the rows of other classes become zero,

@@ -10,6 +10,7 @@
 // norm, γ and β move on into their weights and biases.
 //
 //	n := norms.Spell(model, shapes)
+//	spared := norms.Centre(model, shapes) // means that residual streams need no more
 //
 // Runtimes with a fused norm of their own prefer the original spelling. The
 // package may import graph and internal/engine.
@@ -69,7 +70,7 @@ func fused(m *graph.Model, s *engine.Shapes, n *graph.Node) *graph.Node {
 	mean := reduce(m, "ReduceMean", x, name+"_mean")
 	centred := g.Add("Sub", name+"_centred", []*graph.Value{x, mean}).Output(0)
 	root := g.Add("Sqrt", name+"_root", []*graph.Value{squares(m, centred, d, float64(n.FloatAttr("epsilon", 1e-5)), name)}).Output(0)
-	v := g.Add("Div", name+"_unit", []*graph.Value{centred, root}).Output(0)
+	v := divide(m, centred, root, name)
 	scale := g.Add("Mul", name+"_scaled", []*graph.Value{v, g.AddConst(name+"_scale", w)})
 	v = scale.Output(0)
 	if beta != nil {
@@ -132,7 +133,15 @@ func decomposed(m *graph.Model, s *engine.Shapes, div *graph.Node) *graph.Node {
 	}
 	root.SetInput(0, squares(m, c, d, constant(eps), label(div)))
 	scale.SetInput(at, m.Graph.AddConst(label(div)+"_scale", w))
+	scale.SetInput(1-at, divide(m, c, root.Output(0), label(div)))
 	return scale
+}
+
+// divide appends c / root as the product with the reciprocal: one division per
+// row instead of one per element.
+func divide(m *graph.Model, c, root *graph.Value, name string) *graph.Value {
+	inverse := m.Graph.Add("Reciprocal", name+"_inverse", []*graph.Value{root}).Output(0)
+	return m.Graph.Add("Mul", name+"_unit", []*graph.Value{c, inverse}).Output(0)
 }
 
 // squares appends Σc² + d·ε over the last axis.

@@ -77,7 +77,7 @@ func TestSpellKeepsOutputs(t *testing.T) {
 			}
 			gains := 0 // those that no linear map takes in: of the final norm, a token of which is picked first
 			for _, n := range m.Graph.Nodes() {
-				if n.Is("Div") && n.Output(0).OnlyUser().Is("Mul") {
+				if n.Is("Reciprocal") && n.Output(0).OnlyUser().Output(0).OnlyUser().Is("Mul") {
 					gains++
 				}
 			}
@@ -97,6 +97,20 @@ func TestSpellKeepsOutputs(t *testing.T) {
 			}
 			if n := norms.Spell(m, shapes); n != 0 {
 				t.Errorf("a second run rewrites %d norms more", n)
+			}
+			// The stream enters once, as embeddings, and all five norms read it.
+			if n := norms.Centre(m, shapes); n != 4 {
+				t.Errorf("%d means are spared, want 4", n)
+			}
+			if err := m.Check(); err != nil {
+				t.Fatal(err)
+			}
+			diff = 0
+			for i, x := range logits(t, m) {
+				diff = math.Max(diff, math.Abs(x-want[i]))
+			}
+			if !(diff <= 1e-5*top) {
+				t.Errorf("centred: outputs moved by %.2g of %.2g", diff, top)
 			}
 		})
 	}
@@ -125,5 +139,50 @@ func TestSpellLeavesOthers(t *testing.T) {
 	before := m.String()
 	if n := norms.Spell(m, shapes); n != 0 || m.String() != before {
 		t.Errorf("%d norms rewritten, want none:\n%s", n, m)
+	}
+}
+
+// A stream that something reads as it is keeps its mean.
+func TestCentreLeavesOthers(t *testing.T) {
+	for _, read := range []bool{false, true} {
+		m := graph.NewModel(graph.Opset{Version: 17})
+		g := m.Graph
+		x := g.AddInput("x", graph.TensorType(graph.Float32, graph.Fixed(2), graph.Fixed(3), graph.Fixed(4)))
+		elems := make([]float32, 16)
+		for i := range elems {
+			elems[i] = float32(i*i%7) - 2
+		}
+		norm := func(v *graph.Value) *graph.Value {
+			mean := g.Add("ReduceMean", "", []*graph.Value{v}, graph.Ints("axes", -1)).Output(0)
+			return g.Add("Sub", "", []*graph.Value{v, mean}).Output(0)
+		}
+		stream := x
+		for range 3 {
+			h := g.Add("MatMul", "", []*graph.Value{norm(stream), g.AddConst("w", graph.NewTensor([]int64{4, 4}, elems))}).Output(0)
+			h = g.Add("Add", "", []*graph.Value{g.AddConst("b", graph.NewTensor([]int64{4}, elems[:4])), h}).Output(0)
+			stream = g.Add("Add", "", []*graph.Value{stream, h}).Output(0)
+		}
+		g.AddOutput(norm(stream))
+		if read {
+			g.AddOutput(stream)
+		}
+		eng := &engine.Engine{Threads: 1}
+		shapes, err := eng.Shapes(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := logits(t, m)
+		n := norms.Centre(m, shapes)
+		if want := map[bool]int{false: 3, true: 0}[read]; n != want {
+			t.Errorf("read elsewhere %t: %d means are spared, want %d", read, n, want)
+		}
+		if err := m.Check(); err != nil {
+			t.Fatal(err)
+		}
+		for i, y := range logits(t, m) {
+			if math.Abs(y-before[i]) > 1e-5*100 {
+				t.Errorf("element %d is %g, was %g", i, y, before[i])
+			}
+		}
 	}
 }

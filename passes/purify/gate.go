@@ -36,11 +36,11 @@ func (g *gate) keep() []int {
 }
 
 // learn applies step t, counted from 1, with the gradient of the loss with
-// respect to the mask: that of the scores is taken to be the same, that of β
-// its sum over the neurons that the mask keeps.
-func (g *gate) learn(grad []float64, t int, o Options) {
+// respect to the mask of the neurons in keep: that of the scores is taken to be
+// the same, that of β its sum over these neurons.
+func (g *gate) learn(grad []float64, keep []int, t int, o Options) {
 	kept := 0.0
-	for _, j := range g.keep() {
+	for _, j := range keep {
 		kept += grad[j]
 	}
 	g.Scores.step(grad, t, o.Rate, o.Decay)

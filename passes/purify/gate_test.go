@@ -36,7 +36,7 @@ func TestTwoStepsByHand(t *testing.T) {
 	g := newGate(4) // ⌊4·σ(5)⌋ = 3, so neuron 3 is masked
 	o := Options{Rate: 1e-3, BetaRate: 0.1, Decay: 0.05}
 	g1 := []float64{0.5, -2, 1, 40}
-	g.learn(g1, 1, o)
+	g.learn(g1, g.keep(), 1, o)
 	near := func(what string, got, want float64) {
 		t.Helper()
 		if math.Abs(got-want) > 1e-8 { // for the ε below the fraction
@@ -50,7 +50,7 @@ func TestTwoStepsByHand(t *testing.T) {
 	near("β after one step", g.Beta.X[0], 5-0.1*0.05*5+0.1) // its gradient is 0.5−2+1 < 0: what the mask keeps helps
 
 	g2 := []float64{1, 1, -3, 7}
-	g.learn(g2, 2, o) // σ(5.075)·4 keeps 3: neuron 1, then 0 and 2 as the first of equals
+	g.learn(g2, g.keep(), 2, o) // σ(5.075)·4 keeps 3: neuron 1, then 0 and 2 as the first of equals
 	for i := range g1 {
 		mean, square := (0.9*g1[i]+g2[i])/1.9, (0.999*g1[i]*g1[i]+g2[i]*g2[i])/1.999
 		near("score after two steps", g.Scores.X[i], first[i]*(1-5e-5)-1e-3*mean/math.Sqrt(square))

@@ -3,7 +3,6 @@ package purify
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"nuwa/graph"
@@ -122,7 +121,8 @@ func (l *learner) run(ctx context.Context) (stopped string, err error) {
 // step learns from one batch.
 func (l *learner) step(ctx context.Context) error {
 	s := l.state
-	masks, err := l.tensors(s.keep())
+	keep := s.keep()
+	masks, err := l.tensors(keep)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (l *learner) step(ctx context.Context) error {
 		return err
 	}
 	for i, g := range s.Gates {
-		g.learn(grads[i], s.Step+1, l.options)
+		g.learn(grads[i], keep[i], s.Step+1, l.options)
 	}
 	if s.Step == 0 {
 		s.Loss = loss
@@ -238,7 +238,7 @@ func upTo(n int) []int {
 func (s *state) keep() [][]int {
 	out := make([][]int, len(s.Gates))
 	for i, g := range s.Gates {
-		out[i] = slices.Clone(g.keep())
+		out[i] = g.keep()
 	}
 	return out
 }

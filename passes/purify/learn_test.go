@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -254,51 +253,6 @@ func TestResumeAfterInterruption(t *testing.T) {
 	}
 	if stops < 10 {
 		t.Errorf("only %d interruptions", stops)
-	}
-}
-
-// The same with a process that is killed: what it left is a checkpoint or
-// nothing.
-func TestResumeAfterKill(t *testing.T) {
-	if file := os.Getenv("NUWA_TEST_CHECKPOINT"); file != "" {
-		m, vit, o := tiny(t, "packed_17_dynamic.onnx")
-		o.Checkpoint = file
-		o.Progress = func(purify.Progress) { time.Sleep(5 * time.Millisecond) }
-		if err := os.WriteFile(file+".result", []byte(text(t, learn(t, m, vit, o))), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	m, vit, o := tiny(t, "packed_17_dynamic.onnx")
-	want := text(t, learn(t, m, vit, o))
-	file := filepath.Join(t.TempDir(), "state")
-	rng := rand.New(rand.NewPCG(2, 2))
-	kills, resumed := 0, 0
-	for {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestResumeAfterKill$")
-		cmd.Env = append(os.Environ(), "NUWA_TEST_CHECKPOINT="+file)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if kills < 20 {
-			timer := time.AfterFunc(time.Duration(20+rng.IntN(500))*time.Millisecond, func() { _ = cmd.Process.Kill() })
-			defer timer.Stop()
-		}
-		if err := cmd.Wait(); err == nil {
-			break
-		}
-		kills++
-		if _, err := os.Stat(file); err == nil {
-			resumed++
-		}
-	}
-	got, err := os.ReadFile(file + ".result")
-	if err != nil || string(got) != want {
-		t.Errorf("%s, want %s (%v)", got, want, err)
-	}
-	t.Logf("killed %d times, %d with a checkpoint", kills, resumed)
-	if kills == 0 {
-		t.Error("the process was never killed")
 	}
 }
 

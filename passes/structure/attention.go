@@ -44,12 +44,15 @@ func (f *finder) attention(ctx context.Context, softmax *graph.Node) (*Attention
 	pv, side, after := f.productAfter(softmax)
 	qk, reason := f.productBefore(softmax)
 	switch {
+	case pv == nil && qk == nil && f.weighsSum(softmax):
+		f.decline(softmax, "attention", "its probabilities weigh a sum over tokens, not a product of matrices (as in linear attention)")
+		return nil, nil
 	case pv == nil && (qk == nil || after == ""):
 		return nil, nil
 	case pv == nil:
 		f.decline(softmax, "attention", after)
 		return nil, nil
-	case !isProduct(qk):
+	case qk == nil || qk.Is("Einsum"):
 		f.decline(softmax, "attention", reason)
 		return nil, nil
 	}
@@ -163,7 +166,7 @@ func (f *finder) productBefore(softmax *graph.Node) (qk *graph.Node, reason stri
 			n := v.Producer()
 			seen[n] = true
 			switch {
-			case isProduct(n), n.Is("Einsum"):
+			case isProduct(n), n.Is("Einsum"), f.asksConstants(n):
 				found = append(found, n)
 			case n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...) || throughHeads && f.mixesHeads(n, softmax):
 				for _, x := range n.Inputs() {
@@ -173,7 +176,7 @@ func (f *finder) productBefore(softmax *graph.Node) (qk *graph.Node, reason stri
 		}
 		walk(softmax.Input(0))
 		switch {
-		case len(found) == 1 && !isProduct(found[0]):
+		case len(found) == 1 && found[0].Is("Einsum"):
 			return found[0], fmt.Sprintf("the logits come from %s, not from a product of queries and keys", found[0])
 		case len(found) == 1:
 			return found[0], ""
@@ -182,6 +185,32 @@ func (f *finder) productBefore(softmax *graph.Node) (qk *graph.Node, reason stri
 		}
 	}
 	return nil, "no product of two computed tensors leads to the softmax"
+}
+
+// asksConstants reports whether n multiplies constant matrices, one per head,
+// with computed ones: queries that are the same for every image.
+func (f *finder) asksConstants(n *graph.Node) bool {
+	if !n.Is("MatMul") || f.byNode[n] != nil || len(computed(n)) != 1 {
+		return false
+	}
+	d, ok := f.shapes.Of(n.Output(0))
+	return ok && len(d) >= 3
+}
+
+// weighsSum reports whether what softmax gives multiplies a computed tensor,
+// and the result is summed.
+func (f *finder) weighsSum(softmax *graph.Node) bool {
+	for _, mul := range softmax.Output(0).Users() {
+		if !mul.Is("Mul") || len(computed(mul)) < 2 {
+			continue
+		}
+		for _, n := range mul.Output(0).Users() {
+			if n.Is("ReduceSum", "ReduceMean") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mixesHeads reports whether n is a linear map over the heads of softmax's
@@ -196,7 +225,11 @@ func (f *finder) mixesHeads(n, softmax *graph.Node) bool {
 		return slices.Sorted(slices.Values(d))
 	}
 	logits := sizes(softmax.Output(0))
-	return len(logits) > 0 && slices.Equal(sizes(l.In), logits) && slices.Equal(sizes(l.Out), logits)
+	if len(logits) == 0 || !slices.Equal(sizes(l.In), logits) || !slices.Equal(sizes(l.Out), logits) {
+		return false
+	}
+	f.inside[l] = true
+	return true
 }
 
 type sideOf struct {
@@ -208,6 +241,9 @@ type sideOf struct {
 // heads lies on the axis counted from the end.
 func (f *finder) side(ctx context.Context, product *graph.Node, i, widthAxis int) (sideOf, error) {
 	target := product.Input(i)
+	if f.independent(target) {
+		return sideOf{reason: "they are the same for every image, as those of a learned probe are"}, nil
+	}
 	v, reason := f.linearBehind(target)
 	if reason != "" {
 		return sideOf{reason: reason}, nil
@@ -233,13 +269,32 @@ func (f *finder) side(ctx context.Context, product *graph.Node, i, widthAxis int
 		return sideOf{reason: fmt.Sprintf("channels of %s are used more than once", l.Node)}, nil
 	}
 	if len(target.Uses()) != 1 {
-		return sideOf{reason: fmt.Sprintf("%q has another consumer", target.Name())}, nil
+		return sideOf{reason: fmt.Sprintf("%q is also read by %s", target.Name(), otherReader(target, product))}, nil
 	}
 	if len(l.W.Uses()) > 1 {
 		return sideOf{reason: fmt.Sprintf("the weight of %s is shared with %s", l.Node, otherUser(l.W, l.Node))}, nil
 	}
 	o, reason := newOperand(l, t, leaf, widthAxis)
 	return sideOf{operand: o, reason: reason}, nil
+}
+
+// independent reports whether v depends on constants and shapes only.
+func (f *finder) independent(v *graph.Value) bool {
+	if f.constant == nil {
+		f.constant = map[*graph.Value]bool{}
+	}
+	same, ok := f.constant[v]
+	if !ok {
+		same = v == nil || v.Const() != nil
+		if n := v.Producer(); n != nil {
+			same = len(n.Subgraphs()) == 0
+			for _, x := range n.Inputs() {
+				same = same && (n.Is("Shape", "Size") || f.independent(x))
+			}
+		}
+		f.constant[v] = same
+	}
+	return same
 }
 
 // linearBehind walks from v back through plain operators to what a linear map
@@ -297,6 +352,13 @@ func (t *fan) overlap() bool {
 	return false
 }
 
+func otherReader(v *graph.Value, not *graph.Node) string {
+	if v.IsOutput() {
+		return "the caller, as an output"
+	}
+	return otherUser(v, not)
+}
+
 func otherUser(v *graph.Value, not *graph.Node) string {
 	for _, n := range v.Users() {
 		if n != not {
@@ -335,6 +397,10 @@ func (f *finder) output(ctx context.Context, pv *graph.Node, side int) (*Output,
 	l := f.byNode[leaf.Value.OnlyUser()]
 	switch {
 	case l == nil || l.In != leaf.Value:
+		f.claimBehind(leaf.Value)
+		if u := leaf.Value.OnlyUser(); u != nil {
+			return nil, fmt.Sprintf("%s stands between the heads and the output projection", u), nil
+		}
 		return nil, fmt.Sprintf("%q goes to %v, not to one linear map alone", leaf.Value.Name(), leaf.Value.Users()), nil
 	case leaf.Reason != "":
 		return nil, "its layout is not understood: " + leaf.Reason, nil
@@ -368,6 +434,29 @@ func (f *finder) output(ctx context.Context, pv *graph.Node, side int) (*Output,
 		return int(b.stride - a.stride)
 	})
 	return out, "", nil
+}
+
+// claimBehind marks the linear maps that read what heads give through
+// operators that only look at it: they end an attention, not a hidden layer.
+func (f *finder) claimBehind(v *graph.Value) {
+	reached := map[*graph.Value]bool{v: true}
+	for next := []*graph.Value{v}; len(next) > 0; next = next[1:] {
+		for _, n := range next[0].Users() {
+			if l := f.byNode[n]; l != nil && l.In == next[0] {
+				f.inside[l] = true
+				continue
+			}
+			if !n.Is(unaryOps...) && !n.Is(naryOps...) && !n.Is(layoutOps...) || slices.ContainsFunc(computed(n), func(x *graph.Value) bool { return !reached[x] }) {
+				continue
+			}
+			for _, o := range n.Outputs() {
+				if o != nil && !reached[o] {
+					reached[o] = true
+					next = append(next, o)
+				}
+			}
+		}
+	}
 }
 
 // pairOutput tells why the heads of the values and of the output projection do

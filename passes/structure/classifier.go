@@ -163,7 +163,9 @@ func (f *finder) pooling(vit *ViT) string {
 			return ""
 		}
 		switch {
-		case n.Is("ReduceMean", "GlobalAveragePool"):
+		case n.Is("GlobalAveragePool"):
+			return "mean"
+		case n.Is("ReduceMean"):
 			in, _ := f.shapes.Of(n.Input(0))
 			out, _ := f.shapes.Of(n.Output(0))
 			if f.reducesTokens(in, out) {

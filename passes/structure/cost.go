@@ -37,11 +37,16 @@ func (a *Attention) UnitMACs(s *engine.Shapes) (qk, vo float64) {
 }
 
 // UnitMACs returns the multiply-accumulates per image that one hidden channel
-// costs: 2·N·d, or 3·N·d where the layer is gated.
+// costs: 2·N·d, or 3·N·d where the layer is gated, and its filters' where there
+// are depthwise convolutions.
 func (m *MLP) UnitMACs(s *engine.Shapes) float64 {
 	n := float64(m.Second.OutDim) * m.Second.Rows(s)
 	for _, l := range m.First {
 		n += float64(l.InDim) * l.Rows(s) * float64(l.OutDim) / float64(m.Hidden)
+	}
+	for _, c := range m.region.convs {
+		out, _ := s.At(c.Output(0), 1)
+		n += float64(graph.Elements(out)) * float64(graph.Elements(c.Input(1).Const().Dims[2:])) / float64(m.Hidden)
 	}
 	return n
 }

@@ -42,7 +42,10 @@ type finder struct {
 	byNode   map[*graph.Node]*Linear // MatMul, Gemm, Conv, and the bias's Add
 	linearOf map[*graph.Value]*Linear
 	fans     map[*graph.Value]*fan
-	notPlain map[*graph.Node]string // operators found out while following channels, and why
+	patches  map[*graph.Value]*Linear // convolutions as maps of patches
+	inside   map[*Linear]bool         // maps that belong to an attention: over its heads, or behind what its heads give
+	notPlain map[*graph.Node]string   // operators found out while following channels, and why
+	constant map[*graph.Value]bool    // what independent found
 	declined []Declined
 }
 
@@ -57,7 +60,8 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 		return nil, err
 	}
 	f := &finder{m: m, g: m.Graph, eng: eng, shapes: shapes, order: map[*graph.Node]int{},
-		byNode: map[*graph.Node]*Linear{}, fans: map[*graph.Value]*fan{}, notPlain: map[*graph.Node]string{}}
+		byNode: map[*graph.Node]*Linear{}, fans: map[*graph.Value]*fan{}, notPlain: map[*graph.Node]string{},
+		patches: map[*graph.Value]*Linear{}, inside: map[*Linear]bool{}}
 	for i, n := range f.g.Nodes() {
 		f.order[n] = i
 	}
@@ -83,7 +87,7 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 		}
 	}
 	for _, n := range f.g.Nodes() {
-		if l := f.byNode[n]; l != nil && l.Node == n && !heads[l] && !f.isOutputProjection(vit, l) {
+		if l := f.byNode[n]; l != nil && l.Node == n && !heads[l] && !f.inside[l] && !f.isOutputProjection(vit, l) {
 			if m := f.mlp(l); m != nil {
 				vit.MLPs = append(vit.MLPs, m)
 			}

@@ -72,7 +72,7 @@ func compare(t *testing.T, c testmodels.Case, vit *structure.ViT) {
 	case "cnn", "mlp_only":
 		check("attentions", len(vit.Attentions), 0)
 		return
-	case "channel_softmax", "einsum": // no attention; the hidden layers are found all the same
+	case "channel_softmax": // no attention; the hidden layers are found all the same
 		check("attentions", attentions, 0)
 		check("blocks with a hidden layer", mlps, c.Blocks)
 		check("places left alone", len(vit.Declined) >= c.Blocks, true)

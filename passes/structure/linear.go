@@ -79,12 +79,13 @@ func (l *Linear) Rebuild(g *graph.Graph, in *graph.Value, name string, w *mat.De
 	old := l.W.Const()
 	dims := append([]int64(nil), old.Dims...)
 	k := len(dims) - 2
-	if l.Node.Is("Conv") {
-		k = 0
-	}
-	dims[k], dims[k+1] = int64(inDim), int64(out)
-	if l.outFirst {
+	switch {
+	case l.Node.Is("Conv"):
+		dims[0], dims[1] = int64(out), int64(inDim)/graph.Elements(dims[2:])
+	case l.outFirst:
 		dims[k], dims[k+1] = int64(out), int64(inDim)
+	default:
+		dims[k], dims[k+1] = int64(inDim), int64(out)
 	}
 	wt, err := graph.FromFloats(old.Type, dims, xs)
 	if err != nil {

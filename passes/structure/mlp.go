@@ -33,8 +33,10 @@ type region struct {
 	consts []laneConst
 	slices map[*graph.Node]*sliced
 	first  []*Linear
-	acts   int // how many operators are activations
-	gates  int // how many multiply two computed values
+	convs  []*graph.Node // depthwise convolutions
+	acts   int           // how many operators are activations
+	powers int           // how many are powers or roots, of which norms are made as well
+	gates  int           // how many multiply two computed values
 }
 
 type lanes struct {
@@ -69,11 +71,15 @@ func (f *finder) mlp(second *Linear) *MLP {
 	}
 	r.lanes[second.In] = lanes{axis: second.Axis, of: all}
 	pending := map[*graph.Value]bool{second.In: true}
-	order := f.order
+	order, passed := f.order, false
 	for len(pending) > 0 {
 		v := latest(pending, order)
 		delete(pending, v)
-		if l := f.linearOf[v]; l != nil && l.Axis == r.lanes[v].axis {
+		l := f.linearOf[v]
+		if l == nil {
+			l = f.patchMap(v)
+		}
+		if l != nil && l.Axis == r.lanes[v].axis {
 			r.first = append(r.first, l)
 			continue
 		}
@@ -84,6 +90,9 @@ func (f *finder) mlp(second *Linear) *MLP {
 		if contains(r.nodes, n) {
 			continue // the other piece of a Split
 		}
+		if passed && r.acts == 0 && n.Is("Add", "Sum") && len(computed(n)) > 1 {
+			return nil // the norm is in front of the layer, and this is the residual sum before it
+		}
 		if reason := r.through(f, n, pending); reason != "" {
 			if m.Reason == "" {
 				m.Reason = reason
@@ -91,13 +100,13 @@ func (f *finder) mlp(second *Linear) *MLP {
 			if r.acts > 0 {
 				break
 			}
-			if !r.past(f, n, pending) {
+			if passed = r.past(f, n, pending); !passed {
 				return nil
 			}
 		}
 		r.nodes = append(r.nodes, n)
 	}
-	if r.acts+r.gates == 0 {
+	if r.acts+r.powers+r.gates == 0 {
 		return nil
 	}
 	for _, s := range r.slices {
@@ -112,10 +121,54 @@ func (f *finder) mlp(second *Linear) *MLP {
 	}
 	total := 0
 	for _, l := range r.first {
-		total += l.OutDim
+		total += taken(r.lanes[l.Out].of)
 	}
 	m.Gated = total > second.InDim
 	return m
+}
+
+// Neurons returns, for every hidden channel, the numbers that make it out of
+// what the layer reads: its rows of the first maps with their biases, and what
+// it is filtered, scaled and shifted by on the way to the second.
+func (m *MLP) Neurons() ([][]float64, error) {
+	out := make([][]float64, m.Hidden)
+	for _, l := range m.First {
+		w, b, err := l.Weight()
+		if err != nil {
+			return nil, err
+		}
+		for i, lane := range m.region.lanes[l.Out].of {
+			if lane != noLane {
+				out[lane] = append(append(out[lane], w.RawRowView(i)...), b[i])
+			}
+		}
+	}
+	add := func(t *graph.Tensor, axis int, of []int) error {
+		xs, err := t.Floats()
+		inner := graph.Elements(t.Dims[axis+1:])
+		for i, x := range xs {
+			if lane := of[int64(i)/inner%t.Dims[axis]]; lane != noLane {
+				out[lane] = append(out[lane], x)
+			}
+		}
+		return err
+	}
+	for _, c := range m.region.consts {
+		if err := add(c.node.Input(c.input).Const(), c.axis, m.region.lanes[c.node.Output(0)].of); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range m.region.convs {
+		for _, v := range c.Inputs()[1:] {
+			if v == nil {
+				continue
+			}
+			if err := add(v.Const(), 0, m.region.lanes[c.Output(0)].of); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
 }
 
 // latest returns the pending value whose producer comes last, so that every
@@ -195,6 +248,8 @@ func (r *region) through(f *finder, n *graph.Node, pending map[*graph.Value]bool
 		return give(n.Input(0), lanes{axis: axis, of: l.of})
 	case n.Is("Split", "Slice"):
 		return r.throughPieces(f, n, give)
+	case n.Is("Conv"):
+		return r.throughConv(f, n, l, give)
 	case n.Is(normOps...), n.Is("Softmax", "LogSoftmax"):
 		return n.String() + " mixes hidden channels"
 	}
@@ -228,6 +283,8 @@ func (r *region) past(f *finder, n *graph.Node, pending map[*graph.Value]bool) b
 // note counts n if it makes the region more than an affine map.
 func (r *region) note(n *graph.Node) {
 	switch {
+	case n.Is("Pow", "Sqrt", "Reciprocal"):
+		r.powers++
 	case !n.Is(affineOps...):
 		r.acts++
 	case n.Is("Mul") && len(computed(n)) > 1:
@@ -301,6 +358,17 @@ func (r *region) throughPieces(f *finder, n *graph.Node, give func(*graph.Value,
 	return give(x, got)
 }
 
+// taken counts the channels that belong to a lane.
+func taken(of []int) int {
+	n := 0
+	for _, lane := range of {
+		if lane != noLane {
+			n++
+		}
+	}
+	return n
+}
+
 // values lists the values of the region in order of computation.
 func (r *region) values(f *finder) []*graph.Value {
 	return slices.SortedFunc(maps.Keys(r.lanes), func(a, b *graph.Value) int {
@@ -333,7 +401,7 @@ func (r *region) closed(f *finder, second *Linear) string {
 	for _, lin := range r.first {
 		for i, lane := range r.lanes[lin.Out].of {
 			if lane == noLane {
-				return fmt.Sprintf("nothing reads channel %d of %s", i, lin.Node)
+				return fmt.Sprintf("channel %d of %s is none of the hidden layer, which has %d of its %d", i, lin.Node, taken(r.lanes[lin.Out].of), lin.OutDim)
 			}
 			seen[lane]++
 		}

@@ -86,6 +86,8 @@ func (m *MLP) narrow(model *graph.Model, n *graph.Node, kept []bool) error {
 		}
 	case n.Is("Slice"):
 		return m.narrowSlice(model, n, kept)
+	case n.Is("Conv"):
+		return m.narrowConv(g, n, kept)
 	}
 	return nil
 }

@@ -36,12 +36,12 @@ func newOperand(l *Linear, t *fan, leaf *Leaf, fromEnd int) (o *Operand, reason 
 	}
 	for _, f := range lay.dst[axis] {
 		if lay.factors[f].axis != lay.channel {
-			return nil, "the product sums over tokens, not over channels"
+			return nil, "the attention is between channels, not between tokens"
 		}
 	}
 	o.heads, o.width = lay.headFactors(axis)
 	if len(o.width) == 0 {
-		return nil, "the product sums over tokens, not over channels"
+		return nil, "the attention is between channels, not between tokens"
 	}
 	for _, f := range o.heads {
 		if p := lay.dstPlace(f); p.axis >= len(lay.dst)-2 {

@@ -79,16 +79,39 @@ func why(n *graph.Node) string {
 	switch {
 	case n == nil:
 		return "it comes straight from an input or a constant, not from a linear map"
-	case n.Is(normOps...):
+	case n.Is(normOps...), n.Is("Div", "Mul") && normalizes(n):
 		return "it is normalized (" + n.String() + ") between the linear map and the product"
 	case n.Is(naryOps...) && len(computed(n)) > 1:
-		return n.String() + " combines several computed tensors (as rotary embeddings and norms do)"
+		return n.String() + " combines several computed tensors (as rotary embeddings do)"
 	case n.Is("Concat"):
-		return n.String() + " joins several computed tensors"
+		return n.String() + " joins several computed tensors (as rotary embeddings do)"
 	case n.Is(layoutOps...):
 		return n.String() + " moves elements to places that are only known at run time"
 	}
 	return n.String() + " is not a plain scaling or rearrangement of channels"
+}
+
+// normalizes reports whether n scales one tensor by a reduction of a tensor, as
+// decomposed norms do.
+func normalizes(n *graph.Node) bool {
+	next := computed(n)
+	if len(next) < 2 {
+		return false
+	}
+	for range 12 {
+		if len(next) == 0 {
+			return false
+		}
+		p := next[len(next)-1].Producer()
+		next = next[:len(next)-1]
+		switch {
+		case p.Is(normOps...):
+			return true
+		case p.Is(unaryOps...) || p.Is(naryOps...) || p.Is("Expand"):
+			next = append(next, computed(p)...)
+		}
+	}
+	return false
 }
 
 func contains[T comparable](xs []T, x T) bool { return slices.Contains(xs, x) }

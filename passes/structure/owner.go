@@ -1,6 +1,10 @@
 package structure
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
 
 // owners says which site each linear map belongs to. Rebuilding a map twice,
 // from the weight that was found, would undo the first time.
@@ -25,7 +29,9 @@ func (o owners) take(site any, role string, maps ...*Linear) string {
 	return ""
 }
 
-// settle declines all sites but the first that would rebuild one linear map.
+// settle declines all sites but one that would rebuild one linear map. Of hidden
+// layers, one between two maps of channels gets it before one behind a larger
+// convolution, and the costlier before the cheaper.
 func (v *ViT) settle() {
 	o := owners{}
 	for _, c := range v.Classifiers {
@@ -42,7 +48,11 @@ func (v *ViT) settle() {
 			a.VOReason = o.take(a, role, a.V.Linear, a.Out.Linear)
 		}
 	}
-	for _, m := range v.MLPs {
+	byCost := slices.Clone(v.MLPs)
+	slices.SortStableFunc(byCost, func(a, b *MLP) int {
+		return cmp.Or(a.patches()-b.patches(), cmp.Compare(b.UnitMACs(v.Shapes)*float64(b.Hidden), a.UnitMACs(v.Shapes)*float64(a.Hidden)))
+	})
+	for _, m := range byCost {
 		if m.Reason == "" {
 			m.Reason = o.take(m, "part of the hidden layer before "+m.Second.Node.String(), append([]*Linear{m.Second}, m.First...)...)
 		}

@@ -236,7 +236,6 @@ FORBID = {
     "rotary": (("qk",), "rotary embedding between the linear and the scores"),
     "talking_heads": (("qk",), "heads are mixed before the softmax"),
     "channel_softmax": (("qk", "vo"), "softmax over channels"),
-    "einsum": (("qk", "vo"), "products written as Einsum"),
     "value_gate": (("vo",), "softmax over channels between the mixed values and the output linear"),
     "shared_qk": (("qk",), "weights shared by several users"),
     "one_key_head": (("qk", "vo"), "weights shared by several users"),

@@ -98,7 +98,7 @@ class Writer:
         if opset is None:
             opset, dynamic = OPSETS[self.turn % 3], self.turn % 2 == 0
             self.turn += 1
-            if why == FORBID["einsum"][1]:
+            if spelling == "einsum":
                 opset = max(opset, 14)  # Einsum needs 12
         names = NAMES.get(spelling, ("input", "output"))
         if c.pool == "two":
