@@ -26,7 +26,7 @@ type Budget struct {
 	MaxBytes    int64         // of the file
 	MaxMemory   int64         // of weights and activations while running one image
 	MaxLatency  time.Duration // of one image, measured with Runtime
-	MinAccuracy float64       // among the wanted classes, on images of Data that nothing is calibrated on and that do not judge, 0 to 1
+	MinAccuracy float64       // among the wanted classes (their mean with Balance, their mean average precision where images may have several), on images of Data that nothing is calibrated on and that do not judge, 0 to 1
 }
 
 // IsZero reports whether nothing is limited.
@@ -152,7 +152,7 @@ func (s *slim) validate(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return a.Restricted.Accuracy, nil
+	return a.Restricted.Quality(a.MultiLabel, s.task.o.Purification.Balance), nil
 }
 
 // size slims what the task has learned: to the rate or the widths of o, or to

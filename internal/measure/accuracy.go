@@ -43,6 +43,19 @@ type Score struct {
 	MeanAveragePrecision float64 `json:"mean_average_precision,omitempty"`
 }
 
+// Quality is the figure that choices go by: the accuracy, the mean of the
+// classes' accuracies where they are balanced, or the mean average precision
+// where images may have several classes.
+func (s Score) Quality(multiLabel, balance bool) float64 {
+	switch {
+	case multiLabel:
+		return s.MeanAveragePrecision
+	case balance:
+		return s.Macro
+	}
+	return s.Accuracy
+}
+
 // ClassScore is how well a model does on one class.
 type ClassScore struct {
 	Class      string  `json:"class"`

@@ -71,6 +71,12 @@ func TestEvaluateSeveralClasses(t *testing.T) {
 	near(t, "green", a.Classes[0].AveragePrecision, 1, 1e-9)
 	near(t, "wanted", a.Restricted.MeanAveragePrecision, 1, 1e-9)
 	near(t, "all", a.All.MeanAveragePrecision, (2+blue)/3, 1e-9)
+	for _, q := range []struct {
+		multi, balance bool
+		want           float64
+	}{{true, true, a.All.MeanAveragePrecision}, {false, true, a.All.Macro}, {false, false, a.All.Accuracy}} {
+		near(t, "quality", a.All.Quality(q.multi, q.balance), q.want, 0)
+	}
 	if a.Classes[0].Class != "green" || a.Classes[0].Images != 3 || a.Classes[0].Logit != 1 {
 		t.Errorf("%+v", a.Classes[0])
 	}
