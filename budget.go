@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"nuwa/exporter"
@@ -124,6 +125,9 @@ func (t *task) validation() (*data.Set, error) {
 	rest := t.pool.Without(t.fit)
 	if rest.Len() < 20 {
 		return nil, few(rest.Len())
+	}
+	if rest.Multi && slices.Min(rest.Counts()) == 0 { // there is no precision of a class without images
+		return nil, few(0)
 	}
 	return rest.Take(validationImages, t.o.Seed), nil
 }
