@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"nuwa/internal/measure"
 )
@@ -16,6 +17,7 @@ type accuracies struct {
 	PassedOver int
 	Judged     string
 	Metric     string
+	other      bool // the slim model has a logit for other classes
 	Restricts  bool // the base knows other classes than the wanted ones
 	Multi      bool
 	Noise      string // half the interval of the slim model's figure; "" where there is none
@@ -57,7 +59,7 @@ func newAccuracies(r *Result) *accuracies {
 		return nil
 	}
 	a := &accuracies{base: base.Accuracy, slim: slim.Accuracy, Images: slim.Accuracy.Images, PassedOver: slim.Accuracy.PassedOver, Judged: r.Judged,
-		Metric: "Accuracy", Restricts: base.Accuracy.All.Among != base.Accuracy.Restricted.Among, Multi: slim.Accuracy.MultiLabel, Unseen: list(slim.Accuracy.Unseen, 12)}
+		Metric: "Accuracy", Restricts: base.Accuracy.All.Among != base.Accuracy.Restricted.Among, Multi: slim.Accuracy.MultiLabel, Unseen: list(slim.Accuracy.Unseen, 12), other: r.Other != nil}
 	if a.Multi {
 		a.Metric = "Mean average precision"
 	} else {
@@ -97,7 +99,7 @@ func (a *accuracies) verdict() string {
 	switch {
 	case a.Multi:
 		return fmt.Sprintf("%s in mean average precision against the base on the same classes", gain(b, s, a.Images)+" points")
-	case way(b, s, a.Images) == "":
+	case strings.HasPrefix(gain(b, s, a.Images), "±"):
 		return what + " as often " + same
 	case s < b:
 		return fmt.Sprintf("%s on %s points fewer images than the base%s", what, points(b-s, a.Images), same[len("as the base"):])
@@ -109,6 +111,9 @@ func (a *accuracies) decisions() {
 	add := func(who string, acc *measure.Accuracy, s measure.Score, slim, restricted bool) {
 		d := decision{Who: who, Slim: slim, Value: percent(a.value(s), a.Images), Macro: percent(s.Macro, a.Images), Entropy: fmt.Sprintf("%.3f", s.CrossEntropy)}
 		d.Among = fmt.Sprintf("all %d", s.Among)
+		if slim && !restricted && a.other {
+			d.Among = fmt.Sprintf("the wanted %d, or none", s.Among-1)
+		}
 		if restricted && acc.All.Among != s.Among {
 			d.Among = fmt.Sprintf("the wanted %d", s.Among)
 			d.Yardstick = !slim

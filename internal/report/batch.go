@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -37,23 +38,27 @@ const Done = "done"
 // Together makes a batch of results, those of equal bases and classes in one
 // task.
 func Together(results []*Result) *Batch {
-	b := &Batch{Schema: Schema, Title: figures.Plural(len(results), "model", "models")}
+	b := &Batch{Schema: Schema, Title: "Slim models"}
+	differ := func(of func(*Result) string) bool {
+		return slices.ContainsFunc(results, func(r *Result) bool { return of(r) != of(results[0]) })
+	}
+	bases := differ(func(r *Result) string { return r.Model })
+	recipes := differ(func(r *Result) string { return r.Recipe })
+	if len(results) > 0 && !bases {
+		b.Title += " of " + path.Base(results[0].Model)
+	}
 	for _, r := range results {
-		e := Entry{Task: strings.Join(r.Classes, ", "), Status: Done, Result: r}
+		e := Entry{Task: strings.Join(r.Classes, ", "), Size: "rate " + figures.Digits(cmp.Or(r.RateAsked, r.Rate)), Status: Done, Result: r}
 		if n := len(r.Classes); n > 4 {
 			e.Task = fmt.Sprintf("%d classes: %s, …", n, strings.Join(r.Classes[:3], ", "))
 		}
-		e.Size = "rate " + figures.Digits(cmp.Or(r.RateAsked, r.Rate))
-		b.Models = append(b.Models, e)
-	}
-	bases := map[string]bool{}
-	for _, r := range results {
-		bases[r.Model] = true
-	}
-	if len(bases) > 1 {
-		for i, r := range results {
-			b.Models[i].Task = r.Model + ": " + b.Models[i].Task
+		if bases {
+			e.Task = r.Model + ": " + e.Task
 		}
+		if recipes {
+			e.Size += ", " + r.Recipe
+		}
+		b.Models = append(b.Models, e)
 	}
 	return b
 }

@@ -33,7 +33,7 @@ func curves(task []*Entry) []template.HTML {
 		print       func(float64) string
 	}{
 		{"MACs per image, millions", "by multiply-accumulates", macs, func(x float64) string { return figures.Count(int64(x*1e6)) + " MACs" }},
-		{"latency, ms", "by latency", latency, func(x float64) string { return figures.Digits(x) + " ms" }},
+		{"latency, % of the base's", "by latency", latency, func(x float64) string { return figures.Digits(x) + "\u202f% of the base's latency" }},
 	} {
 		c := chart.Chart{Title: strings.TrimSuffix(y.Label, ", %") + " " + cost.title, X: chart.Axis{Label: cost.axis, Zero: true}, Y: y}
 		var base *chart.Series
@@ -93,11 +93,17 @@ func macs(r *Result, model int) float64 {
 	return 0
 }
 
+// latency is taken from the ratios within rounds: times of several derivations
+// do not compare, as the machine may be slower for some.
 func latency(r *Result, model int) float64 {
-	if b := r.Summary.Bench; b != nil && model < len(b.Models) {
-		return float64(b.Models[model].Median) / 1e6
+	b := r.Summary.Bench
+	switch {
+	case b == nil || len(b.Speedups) == 0 || b.Speedups[0].Median <= 0:
+		return 0
+	case model == 0:
+		return 100
 	}
-	return 0
+	return 100 / b.Speedups[0].Median
 }
 
 // seriesName says by what an entry differs from others of its task.

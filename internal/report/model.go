@@ -62,13 +62,17 @@ func (r *Result) pair() (base, slim measure.Report) {
 // lede says in sentences what the model is.
 func (m *model) lede() string {
 	var s strings.Builder
+	classes := m.Classes
+	if m.Other != nil { // the last one stands for the rest
+		classes = classes[:max(0, len(classes)-1)]
+	}
 	switch a := m.Accuracy; {
-	case len(m.Classes) == 0:
+	case len(classes) == 0:
 		fmt.Fprintf(&s, "A slim model of %s.", m.Base)
 	case a != nil && a.Restricts:
-		fmt.Fprintf(&s, "A slim model of %s for %d of its %d classes: %s.", m.Base, a.base.Restricted.Among, a.base.All.Among, list(m.Classes, 12))
+		fmt.Fprintf(&s, "A slim model of %s for %d of its %d classes: %s.", m.Base, a.base.Restricted.Among, a.base.All.Among, list(classes, 12))
 	default:
-		fmt.Fprintf(&s, "A slim model of %s for %s: %s.", m.Base, figures.Plural(len(m.Classes), "class", "classes"), list(m.Classes, 12))
+		fmt.Fprintf(&s, "A slim model of %s for %s: %s.", m.Base, figures.Plural(len(classes), "class", "classes"), list(classes, 12))
 	}
 	fmt.Fprintf(&s, " It needs %s fewer multiply-accumulates", percent(m.Rate, 0))
 	if m.RateAsked > 0 {

@@ -57,13 +57,21 @@ func sample(output string, rate float64, classes ...string) *Result {
 	r.Purification = &purify.Result{Method: "ste", Loss: "wanted", Steps: 200, Best: 150, Stopped: "all steps were taken",
 		Before: purify.Score{All: 0.81, Wanted: 0.91}, After: purify.Score{All: 0.82, Wanted: 0.92},
 		Layers: []purify.Layer{{Block: 0, Hidden: 384, Kept: 380}, {Block: 1, Hidden: 384, Kept: 384, Reason: "its neurons are shared"}}}
-	r.Other = &Other{Other: focus.Other{AUROC: 0.95, Asked: 0.05, Threshold: 0.9}, Measured: &measure.Rejection{Wanted: 150, Others: 200, Forced: 0.94,
-		Logit: measure.Rejects{Accuracy: 0.8, Accepted: 0.85, Rejected: 0.96, AUROC: 0.975}, Softmax: measure.Rejects{Accuracy: 0.4, Accepted: 0.41, Rejected: 0.94, AUROC: 0.825}}}
 	r.Passes = []passes.Report{{Pass: "fold", Exact: true, Time: time.Millisecond}, {Pass: "mlp", Changes: "2 hidden layers slimmed", Drift: 0.25, Time: 3 * time.Second}}
 	r.Declined = []Declined{{Where: "block 1", What: "attention", Reason: "softmax over channels"}}
 	r.Notes = []string{"a ridge was needed"}
 	r.Provenance = &Provenance{Version: "0.1.0", Runtime: "1.27.0", Base: strings.Repeat("ab", 32), Output: strings.Repeat("cd", 32), Seed: 7,
 		Preprocess: "16x16 RGB (defaults)", Images: 512, Command: []string{"derive", "zoo/vit.onnx", "--classes=" + strings.Join(classes, ",")}}
+	return r
+}
+
+// orNone is r with a logit for all other classes.
+func orNone(r *Result) *Result {
+	r.Other = &Other{Other: focus.Other{AUROC: 0.95, Asked: 0.05, Threshold: 0.9}, Measured: &measure.Rejection{Wanted: 150, Others: 200, Forced: 0.94,
+		Logit: measure.Rejects{Accuracy: 0.8, Accepted: 0.85, Rejected: 0.96, AUROC: 0.975}, Softmax: measure.Rejects{Accuracy: 0.4, Accepted: 0.41, Rejected: 0.94, AUROC: 0.825}}}
+	r.Classes = append(r.Classes, "(other)")
+	slim := r.Summary.Models[1].Accuracy
+	slim.All.Among, slim.All.Accuracy = slim.Restricted.Among+1, 0.8
 	return r
 }
 

@@ -32,12 +32,16 @@ func gain(a, b float64, n int) string {
 	return "+" + d
 }
 
-// way classes such a change for the reader: "better", "worse", or "" for none.
+// way classes a change of shares for the reader: "better", "worse", or "" where
+// b is not known so well: within 1.96·√(p(1−p)/(n+4)), p = (bn+2)/(n+4), which
+// is about its 95 % interval (Agresti and Coull 1998).
 func way(a, b float64, n int) string {
-	switch s := gain(a, b, n); {
-	case strings.HasPrefix(s, "+"):
+	m := float64(n)
+	p := (b*m + 2) / (m + 4)
+	switch noise := 1.96 * math.Sqrt(p*(1-p)/(m+4)); {
+	case b-a > noise:
 		return "better"
-	case strings.HasPrefix(s, "−"):
+	case a-b > noise:
 		return "worse"
 	}
 	return ""
