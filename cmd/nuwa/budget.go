@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"time"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -65,27 +65,10 @@ func writeFound(w io.Writer, f *nuwa.Found) error {
 		return nil
 	}
 	for _, l := range f.Limits {
-		verb := "at most"
-		if l.What == "accuracy" {
-			verb = "at least"
-		}
-		if _, err := fmt.Fprintf(w, "%s is %s, asked for %s %s; %s\n", l.What, amount(l.What, l.Met), verb, amount(l.What, l.Bound),
+		if _, err := fmt.Fprintf(w, "%s is %s, asked for %s; %s\n", l.What, l.Amount(l.Met), strings.TrimPrefix(l.Asked(), l.What+" "),
 			figures.Plural(len(f.Trials), "model was tried", "models were tried")); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// amount prints a value of a limit.
-func amount(what string, x float64) string {
-	switch what {
-	case "bytes", "memory":
-		return figures.Bytes(int64(x))
-	case "latency":
-		return figures.Duration(time.Duration(x * 1e9))
-	case "accuracy":
-		return fmt.Sprintf("%.2f %%", 100*x)
-	}
-	return figures.Count(int64(x))
 }

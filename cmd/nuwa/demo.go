@@ -22,7 +22,13 @@ func (a *app) demo() *cobra.Command {
 		Use:   "demo",
 		Short: "Derive from the embedded ViT: no files needed",
 		Args:  args(0, 0, "none"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			kept := a.config.GetString("output")
+			rep, err := a.newReport(kept)
+			if err != nil {
+				return err
+			}
+			defer rep.discard()
 			dir, err := os.MkdirTemp("", "nuwa-demo-*")
 			if err != nil {
 				return &fault.Error{Kind: fault.IO, Err: err}
@@ -38,7 +44,6 @@ func (a *app) demo() *cobra.Command {
 					return &fault.Error{Kind: fault.IO, File: in(name), Err: err}
 				}
 			}
-			kept := a.config.GetString("output")
 			output := kept
 			if kept == "" {
 				output = in("slim.onnx")
@@ -55,8 +60,13 @@ func (a *app) demo() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if res.Model = "vit.onnx"; kept == "" {
+			res.Model, res.Judged = "vit.onnx", "the embedded test images"
+			if kept == "" {
 				res.Output = ""
+			}
+			res.Provenance.Command = command(cmd, args)
+			if err := rep.write(res); err != nil {
+				return err
 			}
 			return a.print(res, func(w io.Writer) error {
 				fmt.Fprintf(w, "A ViT that tells %d kinds of things apart, slimmed for the few that a device looks for.\n", len(testmodels.Labels()))
@@ -73,7 +83,8 @@ func (a *app) demo() *cobra.Command {
 		},
 	}
 	c.Flags().StringP("output", "o", "", "where to keep the slim model")
-	c.Flags().Bool("force", false, "replace an existing output")
+	c.Flags().Bool("force", false, "replace an existing output or report")
+	reportFlag(c.Flags())
 	c.Flags().StringSlice("classes", []string{"car", "truck"}, "wanted classes")
 	c.Flags().Float64("rate", 0.5, "part of the multiply-accumulates to remove")
 	c.Flags().String("recipe", "best", "paper or best")

@@ -52,6 +52,9 @@ func Together(results []*Result) *Batch {
 		if n := len(r.Classes); n > 4 {
 			e.Task = fmt.Sprintf("%d classes: %s, …", n, strings.Join(r.Classes[:3], ", "))
 		}
+		if r.Budget != nil {
+			e.Size = r.Budget.asked()
+		}
 		if bases {
 			e.Task = r.Model + ": " + e.Task
 		}

@@ -24,6 +24,7 @@ type model struct {
 
 	Accuracy  *accuracies // nil where none was measured
 	Curves    []template.HTML
+	Trials    *trials    // nil for a rate that was asked for
 	Rejection *rejection // nil without a logit for other classes
 	Widths    []widths
 	Time      *spent
@@ -39,7 +40,7 @@ type tile struct {
 
 func newModel(r *Result) *model {
 	base, slim := r.pair()
-	m := &model{Result: r, Name: path.Base(slim.Name), Base: path.Base(base.Name), Accuracy: newAccuracies(r), Rejection: newRejection(r.Other), Time: newSpent(r)}
+	m := &model{Result: r, Name: path.Base(slim.Name), Base: path.Base(base.Name), Accuracy: newAccuracies(r), Trials: newTrials(r), Rejection: newRejection(r.Other), Time: newSpent(r)}
 	m.Lede = m.lede()
 	m.Tiles = m.tiles(base, slim)
 	for i, b := range r.Blocks {
@@ -75,7 +76,10 @@ func (m *model) lede() string {
 		fmt.Fprintf(&s, "A slim model of %s for %s: %s.", m.Base, figures.Plural(len(classes), "class", "classes"), list(classes, 12))
 	}
 	fmt.Fprintf(&s, " It needs %s fewer multiply-accumulates", percent(m.Rate, 0))
-	if m.RateAsked > 0 {
+	switch {
+	case m.Budget != nil:
+		fmt.Fprintf(&s, " (asked: %s)", m.Budget.asked())
+	case m.RateAsked > 0:
 		fmt.Fprintf(&s, " (asked: %s)", percent(m.RateAsked, 0))
 	}
 	if b := m.Summary.Bench; b != nil && len(b.Speedups) > 0 {

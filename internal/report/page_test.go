@@ -56,6 +56,19 @@ func TestOther(t *testing.T) {
 		"the logit for all others 80.0 % 85.0 % 96.0 % 0.975", "maximum softmax 40.0 % 41.0 % 94.0 % 0.825", "nothing 94.0 % 100.0 % 0.0 %")
 }
 
+// TestSearch has a rate that was found for limits.
+func TestSearch(t *testing.T) {
+	r := sample("slim.onnx", 0.5, "cat", "dog")
+	r.RateAsked, r.Budget = 0, &Found{
+		Limits: []Limit{{What: "latency", Bound: 0.005, Met: 0.0049}, {What: "accuracy", Bound: 0.9, Met: 0.94}},
+		Trials: []Trial{{Rate: 0.95}, {Rate: 0.4, Values: []float64{0.006, 0.95}}, {Rate: 0.5, Values: []float64{0.0049, 0.94}}},
+	}
+	_, text := show(t, r)
+	holds(t, text, "(asked: latency at most 5.00 ms and accuracy at least 90.00 %)", "Search", "0.9500 not reached not reached 0.4000 6.00 ms 95.00 % 0.5000 4.90 ms 94.00 % chosen")
+	_, text = render(t, Together([]*Result{r}).WriteHTML)
+	holds(t, text, "cat, dog latency at most 5.00 ms and accuracy at least 90.00 %")
+}
+
 // TestCurves wants a line through the sizes of a task, in the order of cost.
 func TestCurves(t *testing.T) {
 	a, b, c := sample("a.onnx", 0.3, "cat", "dog"), sample("b.onnx", 0.6, "cat", "dog"), sample("c.onnx", 0.5, "cat", "dog")

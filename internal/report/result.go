@@ -71,22 +71,3 @@ type Declined struct {
 	What   string `json:"what"`
 	Reason string `json:"reason"`
 }
-
-// Found is how a rate was found for limits, or for an accuracy.
-type Found struct {
-	Limits []Limit `json:"limits"`
-	Trials []Trial `json:"trials"` // in the order they were made
-}
-
-// Limit is what a model had to meet.
-type Limit struct {
-	What  string  `json:"what"` // macs, params, bytes, memory, latency or accuracy
-	Bound float64 `json:"bound"`
-	Met   float64 `json:"met"` // by the model that was chosen
-}
-
-// Trial is a model that was tried.
-type Trial struct {
-	Rate   float64   `json:"rate"`
-	Values []float64 `json:"values"` // one per limit; none where the rate cannot be reached
-}
