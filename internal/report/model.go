@@ -101,7 +101,7 @@ func (m *model) tiles(base, slim measure.Report) []tile {
 		b, s := a.value(a.base.Restricted), a.value(a.slim.Restricted)
 		t := tile{Name: a.Metric, Value: percent(s, a.Images), Was: "base " + percent(b, a.Images), Change: gain(b, s, a.Images) + " points", Way: way(b, s, a.Images)}
 		if a.Restricts {
-			t.Was = "base, same classes " + percent(b, a.Images)
+			t.Was = "restricted base " + percent(b, a.Images)
 		}
 		out = append(out, t)
 	}
