@@ -2,9 +2,11 @@ package passes
 
 import (
 	"context"
+	"fmt"
 
 	"nuwa/passes/fuse"
 	"nuwa/passes/norms"
+	"nuwa/passes/opset"
 	"nuwa/passes/structure"
 )
 
@@ -13,6 +15,7 @@ import (
 type Lowering struct {
 	Fold      bool   // constants folded, shape arithmetic frozen, idle nodes gone
 	Fuse      string // "ort" or "onnx": attention, GELU and biased products in fused operators; "none": fused operators spelled out
+	Opset     int64  // this version of the operator set
 	FastNorms bool   // layer norms in the operators that ONNX Runtime is fastest at
 }
 
@@ -21,6 +24,9 @@ func Lower(l Lowering) []Pass {
 	var list []Pass
 	if l.Fold || l.Fuse != "" || l.FastNorms {
 		list = append(list, Cleaning...)
+	}
+	if l.Opset > 0 {
+		list = append(list, Pass{Name: "opset", Doc: "move to another version of the operator set", Effect: Exact, Run: convertOpset(l.Opset)})
 	}
 	if l.FastNorms {
 		list = append(list, Pass{Name: "norms", Doc: "spell layer norms in operators that ONNX Runtime is fastest at", Effect: Exact, Run: runFastNorms})
@@ -35,6 +41,23 @@ func Lower(l Lowering) []Pass {
 		}
 	}
 	return list
+}
+
+func convertOpset(version int64) func(context.Context, *State) (string, error) {
+	return func(ctx context.Context, s *State) (string, error) {
+		from := s.Model.Opset("")
+		if from == version {
+			return "", nil
+		}
+		shapes, err := s.Engine.Shapes(ctx, s.Model)
+		if err != nil {
+			return "", err
+		}
+		if err := opset.Convert(s.Model, version, shapes); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("opset %d to %d", from, version), nil
+	}
 }
 
 func runFastNorms(ctx context.Context, s *State) (string, error) {
