@@ -2,53 +2,335 @@ package nuwa
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 
 	"nuwa/exporter"
+	"nuwa/exporter/target"
+	"nuwa/graph"
 	"nuwa/importer"
 	"nuwa/internal/engine"
+	"nuwa/internal/fault"
 	"nuwa/internal/ort"
+	"nuwa/passes"
+	"nuwa/passes/half"
+	"nuwa/passes/ports"
 )
 
-// ExportOptions say what Export shall write.
+// ExportOptions say what Export shall write. Zero fields leave the model as it
+// is.
 type ExportOptions struct {
 	Model, Output string
 	Force         bool
+	DryRun        bool   // everything but the writing
 	Weights       string // "" as the model has them, "embedded" or "external"
-	Runtime       Runtime
+	Threshold     int64  // from how many bytes on "external" moves a weight out; 0 means 1024
+
+	Target    string  // a preset of package target: what is not said otherwise is as that wants it
+	Opset     int     // version of ONNX's operator set
+	Fold      bool    // constants folded, shape arithmetic frozen
+	Fuse      string  // "ort", "onnx" or "none"
+	Norms     string  // "fast" or "keep"
+	Precision string  // "fp32" or "fp16"
+	HalfPorts bool    // fp16: inputs and outputs as well
+	Batch     string  // a number, or "dynamic"
+	Layout    string  // of the image input: "nchw" or "nhwc"
+	Tolerance float64 // largest difference of outputs, relative to the largest output; 0 means that of the precision
+
+	Runtime  Runtime
+	Log      *slog.Logger
+	Progress func(stage string, done, total int)
 }
 
-// Exported is what Export wrote.
-type Exported = exporter.Info
+// Exported is what Export wrote and how far that is from the original.
+type Exported struct {
+	exporter.Info
+	Opset      int64              `json:"opset"`
+	Passes     []passes.Report    `json:"passes,omitempty"`
+	Changes    []string           `json:"changes,omitempty"` // beyond passes: precision, batch, layout
+	Difference float64            `json:"difference"`        // of outputs on the same inputs, relative to the largest
+	Tolerance  float64            `json:"tolerance"`
+	Batches    []int              `json:"batches,omitempty"` // at which both were run
+	Target     string             `json:"target,omitempty"`
+	Violations []target.Violation `json:"violations,omitempty"` // what the target does not take
+	Placement  *Placement         `json:"placement,omitempty"`  // where the target's provider runs the nodes
+	Notes      []string           `json:"notes,omitempty"`
+}
+
+// How far a rewritten model may be from the original, relative to the largest
+// output: sums are taken in another order, or in half precision.
+const (
+	exactTolerance = 1e-4
+	halfTolerance  = 2e-2
+)
 
 // Export imports a model and writes it again, unchanged unless asked. What it
-// writes must load in ONNX Runtime.
-func Export(_ context.Context, o ExportOptions) (*Exported, error) {
-	eng, err := start(o.Runtime)
-	if err != nil {
-		return nil, err
+// writes must load in ONNX Runtime; a model that was rewritten is run beside the
+// original, and is not written where the two differ by more than the tolerance.
+func Export(ctx context.Context, o ExportOptions) (*Exported, error) {
+	e := &export{o: o}
+	for _, step := range []func(context.Context) error{e.prepare, e.rewrite, e.precision, e.ports, e.write} {
+		if err := step(ctx); err != nil {
+			return nil, inFile(o.Model, err)
+		}
 	}
-	weights := map[string]exporter.Weights{"": exporter.Keep, "embedded": exporter.Embedded, "external": exporter.External}
-	w, ok := weights[o.Weights]
-	if !ok {
-		return nil, usage("weights", o.Weights, "embedded or external")
+	return e.result, nil
+}
+
+// export is one run of Export.
+type export struct {
+	o       ExportOptions
+	eng     *engine.Engine
+	weights exporter.Weights
+	target  target.Target
+	model   *graph.Model
+	before  *graph.Model // its inputs as they were
+	result  *Exported
+}
+
+// asks reports whether the model is to be rewritten at all.
+func (e *export) asks() bool {
+	o := e.o
+	return o.Opset > 0 || o.Fold || o.Fuse != "" || o.Norms == "fast" || o.Precision == "fp16" || o.Batch != "" || o.Layout != ""
+}
+
+func (e *export) prepare(context.Context) error {
+	var err error
+	if e.eng, err = start(e.o.Runtime); err != nil {
+		return err
 	}
-	if err := vacant(o.Output, o.Force, o.Model); err != nil {
-		return nil, err
+	var ok bool
+	if e.weights, ok = map[string]exporter.Weights{"": exporter.Keep, "embedded": exporter.Embedded, "external": exporter.External}[e.o.Weights]; !ok {
+		return usage("weights", e.o.Weights, "embedded or external")
 	}
-	m, err := importer.Load(o.Model)
-	if err != nil {
-		return nil, err
+	if !e.o.DryRun {
+		if err := vacant(e.o.Output, e.o.Force, e.o.Model); err != nil {
+			return err
+		}
 	}
-	info, err := exporter.Write(m, o.Output, exporter.Options{Force: o.Force, Weights: w, Validate: func(tmp string) error {
-		importer.Unload()
-		s, err := ort.NewSessionFile(tmp, ort.Options{Name: o.Model, Threads: eng.Threads, Optimize: ort.None, LowMemory: engine.Heavy(m)})
+	if err := e.aim(); err != nil {
+		return err
+	}
+	if e.o.Log == nil {
+		e.o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if e.model, err = importer.Load(e.o.Model); err != nil {
+		return err
+	}
+	if e.o.Opset == -1 { // a ceiling, from the target
+		e.o.Opset = 0
+		if e.model.Opset("") > int64(e.target.Opset) {
+			e.o.Opset = e.target.Opset
+		}
+	}
+	e.before = e.model.Clone()
+	e.result = &Exported{Opset: e.model.Opset(""), Target: e.target.Name}
+	return nil
+}
+
+// aim takes from the target what is not said otherwise, and checks the choices.
+func (e *export) aim() error {
+	o := &e.o
+	if o.Target != "" {
+		t, err := target.Preset(o.Target)
 		if err != nil {
 			return err
 		}
-		return s.Close()
+		e.target = t
+		o.Fold = true
+		if o.Opset == 0 && t.Opset > 0 {
+			o.Opset = -1
+		}
+		for _, x := range []struct {
+			field *string
+			want  string
+		}{{&o.Fuse, t.Fuse}, {&o.Norms, t.Norms}, {&o.Precision, t.Precision}, {&o.Layout, t.Layout}} {
+			if *x.field == "" {
+				*x.field = x.want
+			}
+		}
+		if o.Batch == "" && t.Batch > 0 {
+			o.Batch = strconv.Itoa(t.Batch)
+		}
+		if o.Precision == "int8" {
+			o.Precision = "fp32"
+			e.target.Precision = "fp32"
+		}
+	}
+	for _, x := range []struct {
+		what, got string
+		want      []string
+	}{{"fuse", o.Fuse, target.Fusions}, {"norms", o.Norms, target.Spellings}, {"precision", o.Precision, []string{"fp32", "fp16"}}, {"input-layout", o.Layout, target.Layouts}} {
+		if x.got != "" && !slices.Contains(x.want, x.got) {
+			return usage(x.what, x.got, fmt.Sprint(x.want))
+		}
+	}
+	if n, err := strconv.Atoi(o.Batch); o.Batch != "" && o.Batch != "dynamic" && (err != nil || n < 1) {
+		return usage("batch", o.Batch, "a number of images, or dynamic")
+	}
+	if o.Tolerance < 0 {
+		return usage("tolerance", fmt.Sprint(o.Tolerance), "0 or more")
+	}
+	return nil
+}
+
+// rewrite runs the passes that keep what the model computes.
+func (e *export) rewrite(ctx context.Context) error {
+	list := passes.Lower(passes.Lowering{Fold: e.o.Fold, Fuse: e.o.Fuse, FastNorms: e.o.Norms == "fast", Opset: int64(e.o.Opset)})
+	if len(list) == 0 {
+		return nil
+	}
+	s := &passes.State{Model: e.model, Engine: e.eng, Log: e.o.Log, Progress: e.o.Progress}
+	reports, err := (&passes.Manager{}).Run(ctx, s, list)
+	if err != nil {
+		return err
+	}
+	for _, r := range reports {
+		if r.Changes != "" {
+			e.result.Passes = append(e.result.Passes, r)
+		}
+	}
+	e.model, e.result.Notes = s.Model, s.Notes
+	return nil
+}
+
+func (e *export) precision(ctx context.Context) error {
+	if e.o.Precision != "fp16" {
+		return nil
+	}
+	shapes, err := e.eng.Shapes(ctx, e.model)
+	if err != nil {
+		return err
+	}
+	feeds, err := engine.Inputs(e.model, 2, 3)
+	if err != nil {
+		return err
+	}
+	peak, err := half.Measure(ctx, e.eng, e.model, shapes, feeds)
+	if err != nil {
+		return err
+	}
+	halves, singles, err := half.Convert(e.model, shapes, peak)
+	if err != nil {
+		return err
+	}
+	e.changed("half precision: %d nodes, %d stay in single precision", halves, singles)
+	if e.o.HalfPorts {
+		e.changed("half precision: %d inputs and outputs", half.Ports(e.model))
+	}
+	return e.model.Graph.Sort()
+}
+
+func (e *export) changed(format string, args ...any) {
+	e.result.Changes = append(e.result.Changes, fmt.Sprintf(format, args...))
+}
+
+// ports settles the batch and the layout of the input.
+func (e *export) ports(ctx context.Context) error {
+	if e.o.Batch == "dynamic" && !engine.DynamicBatch(e.model) {
+		shapes, err := e.eng.Shapes(ctx, e.model)
+		if err != nil {
+			return err
+		}
+		if err := ports.OpenBatch(e.model, shapes); err != nil {
+			return err
+		}
+		e.changed("batch: open")
+	}
+	if n, err := strconv.Atoi(e.o.Batch); err == nil {
+		if err := ports.FixBatch(e.model, int64(n)); err != nil {
+			return err
+		}
+		e.changed("batch: %d", n)
+		if e.o.Fold { // what was computed from the batch is constant now
+			s := &passes.State{Model: e.model, Engine: e.eng, Log: e.o.Log}
+			if _, err := (&passes.Manager{SkipProof: true}).Run(ctx, s, passes.Folding()); err != nil {
+				return err
+			}
+			e.model = s.Model
+		}
+	}
+	if e.o.Layout != "" {
+		if err := ports.Layout(e.model, e.o.Layout); err != nil {
+			return err
+		}
+		e.changed("input: %s", e.o.Layout)
+	}
+	return nil
+}
+
+// write writes the model, once ONNX Runtime has loaded it and, where it was
+// rewritten, run it beside the original.
+func (e *export) write(ctx context.Context) error {
+	e.result.Opset = e.model.Opset("")
+	path := e.o.Output
+	if e.o.DryRun {
+		dir, err := os.MkdirTemp("", "nuwa-export-*")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		path = filepath.Join(dir, "planned.onnx")
+	}
+	info, err := exporter.Write(e.model, path, exporter.Options{Force: e.o.Force, Weights: e.weights, Threshold: e.o.Threshold, Validate: func(tmp string) error {
+		importer.Unload()
+		if !e.asks() {
+			s, err := ort.NewSessionFile(tmp, ort.Options{Name: e.o.Model, Threads: e.eng.Threads, Optimize: ort.None, LowMemory: engine.Heavy(e.model)})
+			if err != nil {
+				return err
+			}
+			return s.Close()
+		}
+		return e.prove(ctx, tmp)
 	}})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &info, nil
+	if e.o.DryRun {
+		info.Path = ""
+		if info.DataPath != "" {
+			info.DataPath = ""
+		}
+	}
+	e.result.Info = info
+	return nil
+}
+
+// prove runs the file at tmp beside the original, and holds it to the tolerance
+// and to what the target takes.
+func (e *export) prove(ctx context.Context, tmp string) error {
+	e.result.Tolerance = e.o.Tolerance
+	if e.result.Tolerance == 0 {
+		e.result.Tolerance = exactTolerance
+		if e.o.Precision == "fp16" || halfOutputs(e.before) {
+			e.result.Tolerance = halfTolerance
+		}
+	}
+	p := pairing{eng: e.eng, before: e.before, after: e.model}
+	var where string
+	var err error
+	if e.result.Difference, where, err = p.run(ctx, e.o.Model, tmp); err != nil {
+		return err
+	}
+	e.result.Batches = p.batches
+	if !(e.result.Difference <= e.result.Tolerance) {
+		return &fault.Error{Kind: fault.Check, File: e.o.Model, Where: where, Got: fmt.Sprintf("outputs that differ by %.2g of the largest", e.result.Difference),
+			Want: fmt.Sprintf("at most %.2g", e.result.Tolerance), Remedy: "nothing was written; ask for less, or allow more with --tolerance"}
+	}
+	if e.o.Target != "" {
+		e.result.Violations = target.Check(e.model, e.target)
+		e.result.Placement, err = place(ctx, e.eng, e.model, e.target, tmp)
+	}
+	return err
+}
+
+func halfOutputs(m *graph.Model) bool {
+	return slices.ContainsFunc(m.Graph.Outputs(), func(v *graph.Value) bool {
+		return v.Type != nil && (v.Type.Elem == graph.Float16 || v.Type.Elem == graph.BFloat16)
+	})
 }

@@ -105,3 +105,17 @@ func fuseLinears(ctx context.Context, s *State) (string, error) {
 	}
 	return counted(fuse.Linears(s.Model, shapes), "products"), nil
 }
+
+// Folding are the passes that compute what is constant.
+func Folding() []Pass {
+	var list []Pass
+	for _, p := range Cleaning {
+		if p.Name != "structure" && p.Name != "expand" {
+			list = append(list, p)
+		}
+	}
+	for i := range list {
+		list[i].After = nil
+	}
+	return list
+}

@@ -93,34 +93,3 @@ func fixed(width int, prunable bool) string {
 	}
 	return number(width)
 }
-
-func (a *app) export() *cobra.Command {
-	c := &cobra.Command{
-		Use: "export in.onnx",
-		Example: `  nuwa export in.onnx -o out.onnx
-  nuwa export in.onnx -o out.onnx --weights external`,
-		Short: "Import a model and write it again, unchanged unless asked",
-		Args:  args(1, 1, "a model"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			v := a.config
-			if v.GetString("output") == "" {
-				return usageError("--output", "no file", "where to write the model")
-			}
-			info, err := nuwa.Export(cmd.Context(), nuwa.ExportOptions{
-				Model: args[0], Output: v.GetString("output"), Force: v.GetBool("force"), Weights: v.GetString("weights"), Runtime: a.runtime(),
-			})
-			if err != nil {
-				return err
-			}
-			return a.print(info, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "wrote %s, %d bytes\n", info.Path, info.Bytes+info.DataBytes)
-				return err
-			})
-		},
-	}
-	f := c.Flags()
-	f.StringP("output", "o", "", "where to write the model")
-	f.Bool("force", false, "replace an existing output")
-	f.String("weights", "", "where weights go: embedded or external; as the model has them by default")
-	return c
-}
