@@ -45,7 +45,8 @@ type task struct {
 	state   *passes.State   // learned; every size goes on from a fork
 	reports []passes.Report // of the passes that led there
 
-	store    memo // where what is expensive to find out is kept
+	sharing  func(what string, into any, find func() error) error // with other tasks; nil for none
+	store    memo                                                 // where what is expensive to find out is kept
 	judging  sync.Mutex
 	accuracy *measure.Accuracy // of the base, once measured
 }
@@ -90,6 +91,9 @@ func (t *task) learn(ctx context.Context, list []passes.Pass) error {
 	s.Options, s.Feeds = options, feeds
 	s.Labels, s.Several = t.labels()
 	s.Memo = t.store.remember
+	if t.sharing != nil {
+		s.Memo = t.sharing
+	}
 	reports, err := (&passes.Manager{}).Run(ctx, s, list)
 	t.state, t.reports = s, slices.Concat(cleaning, reports)
 	return err

@@ -42,7 +42,7 @@ func TestForksEqualSeparateRuns(t *testing.T) {
 					fork.Options.Rate = rate
 					alone := fresh()
 					alone.Options.Rate = rate
-					same(t, run(fork, passes.Slimming).Model, run(alone, passes.Pipeline).Model)
+					same(t, run(fork, slices.Concat(passes.Slimming, passes.Finishing)).Model, run(alone, passes.Pipeline).Model)
 					same(t, learned.Model, before)
 				}
 				if _, err := (&passes.Manager{}).Run(t.Context(), learned, passes.Cleaning); err == nil {

@@ -106,6 +106,40 @@ slow for all of them at once. The figure to trust is the ratio within rounds.`,
 	}
 	benchFlags(c.Flags())
 	c.Flags().Int("size", 0, "image side, for models that leave it open")
+	c.AddCommand(a.benchRecipes())
+	return c
+}
+
+func (a *app) benchRecipes() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "recipes CONFIG",
+		Example: "  nuwa bench recipes configs/recipes.yaml -o docs",
+		Short:   "Compare recipes over models, tasks, rates and seeds",
+		Long: `Recipes makes a model for every combination that a file names, judges it on test
+images, and writes RESULTS.md with tables, charts and a CSV. Outcomes are kept as
+they come, so that an interrupted experiment goes on where it was.`,
+		Args: args(1, 1, "a file that describes the experiment"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o := nuwa.RecipeBenchOptions{Config: args[0], Log: a.config.GetString("cells"), Output: a.config.GetString("output"),
+				Runtime: a.runtime(), Command: "nuwa bench recipes " + args[0]}
+			if o.Output != "" {
+				o.Command += " -o " + o.Output
+			}
+			var done func()
+			o.Progress, done = a.progress()
+			res, err := nuwa.BenchRecipes(cmd.Context(), o)
+			done()
+			if err != nil {
+				return err
+			}
+			return a.print(res, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "%d cells, %d of them made now, %d at rates that cannot be reached\n", res.Cells, res.Made, res.Unreachable)
+				return err
+			})
+		},
+	}
+	c.Flags().StringP("output", "o", "", "folder for RESULTS.md and what it shows")
+	c.Flags().String("cells", "", "file that keeps outcomes; CONFIG.cells by default")
 	return c
 }
 
