@@ -1,6 +1,7 @@
 package nuwa
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,7 +97,7 @@ func (t *task) limits(b Budget) []limit {
 
 // latency measures the median time of one image in seconds.
 func (s *slim) latency(ctx context.Context) (float64, error) {
-	eng := &engine.Engine{Threads: s.o.Runtime.Threads, Providers: s.o.Runtime.providers()}
+	eng := &engine.Engine{Threads: cmp.Or(s.o.latencyThreads, s.o.Runtime.Threads), Providers: s.o.Runtime.providers()}
 	m, err := measure.Open(measure.Source{Name: slimName(s.o.Output), Graph: s.state.Model}, eng)
 	if err != nil {
 		return 0, err

@@ -3,6 +3,7 @@ package nuwa
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -23,6 +24,7 @@ type slim struct {
 	state  *passes.State
 	path   string // where the model lies: beside its name until it is proven
 	result *Result
+	proven func() error // called before the model gets its name; nil for none
 }
 
 // newSlim spells a size by the passes in list.
@@ -63,23 +65,41 @@ func (s *slim) finish(ctx context.Context) error {
 	if err := s.provenance(); err != nil || s.o.DryRun {
 		return err
 	}
-	info, err := exporter.Write(s.state.Model, s.o.Output, exporter.Options{Force: s.o.Force, Validate: func(tmp string) error {
+	_, err = exporter.Write(s.state.Model, s.o.Output, exporter.Options{Force: s.o.Force, Validate: func(tmp string) error {
 		s.path = tmp
+		proofs := []func(context.Context) error{s.judge, s.judgeOther, s.bench}
 		err := validate(ctx, s.eng, s.state.Model, s.o.Output, tmp)
-		for _, proof := range []func(context.Context) error{s.judge, s.judgeOther, s.bench} {
+		for _, proof := range proofs {
 			if err == nil {
 				err = proof(ctx)
 			}
 		}
+		if err == nil {
+			slim.Bytes, err = folderBytes(filepath.Dir(tmp))
+		}
+		if err == nil {
+			s.result.Provenance.Output, err = fileDigest(tmp)
+		}
+		s.result.Output = s.o.Output
+		if err == nil && s.proven != nil {
+			err = s.proven()
+		}
 		return err
 	}})
-	if err != nil {
-		return err
-	}
-	slim.Bytes = info.Bytes + info.DataBytes
-	s.result.Output, s.path = s.o.Output, s.o.Output
-	s.result.Provenance.Output, err = fileDigest(s.o.Output)
+	s.path = s.o.Output
 	return err
+}
+
+// folderBytes returns the size of the files in a folder: of a model that is
+// written, with its external data.
+func folderBytes(dir string) (n int64, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if info, e := e.Info(); err == nil {
+			n, err = n+info.Size(), e
+		}
+	}
+	return n, err
 }
 
 func slimName(output string) string {

@@ -23,6 +23,8 @@ type Config struct {
 type Data struct {
 	Train      string     `mapstructure:"train" doc:"calibration images, a folder per class: a directory, or a path that goes on inside a zip"`
 	Test       string     `mapstructure:"test" doc:"images to judge by, never calibrated on; without, a part of train is held back"`
+	ImageRoot  string     `mapstructure:"image-root" doc:"what the paths in a CSV are relative to"`
+	MultiLabel bool       `mapstructure:"multilabel" doc:"decide each class by itself, even if every image has exactly one"`
 	Labels     string     `mapstructure:"labels" doc:"file of class names in the order of the logits"`
 	Preprocess Preprocess `mapstructure:"preprocess" doc:"how images become inputs; auto reads it from the model and from the file beside it"`
 }
@@ -46,6 +48,9 @@ type Defaults struct {
 	PurifyLoss  string        `mapstructure:"purify-loss" doc:"classes that the loss is over" enum:"all wanted"`
 	PurifySteps int           `mapstructure:"purify-steps" doc:"most steps of learning which neurons hurt"`
 	PurifyTime  time.Duration `mapstructure:"purify-time" doc:"most time of learning which neurons hurt"`
+	Balance     bool          `mapstructure:"balance" doc:"weigh images by the inverse frequency of their class, and calibrate on equally many of each"`
+	Other       bool          `mapstructure:"other" doc:"keep one more logit, the last, for all classes that are not wanted"`
+	FalseAccept float64       `mapstructure:"false-accept" doc:"part of the images of other classes that may be taken for wanted"`
 	Norms       string        `mapstructure:"norms" doc:"fast: layer norms in the operators that ONNX Runtime is fastest at; keep: as exported; the target's choice when not said" enum:"fast keep"`
 	Calibration string        `mapstructure:"calibration" doc:"images, or synthetic: standard-normal inputs" enum:"images synthetic"`
 	Images      int           `mapstructure:"images" doc:"calibration images; the recipe's number when not said"`

@@ -46,6 +46,8 @@ func schemaOf(typ reflect.Type) map[string]any {
 		return map[string]any{"type": "array", "items": item}
 	case reflect.String:
 		return map[string]any{"type": "string"}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
 	case reflect.Float32, reflect.Float64:
 		return map[string]any{"type": "number"}
 	default:

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		stopped := &fault.Error{Kind: fault.Interrupted, Got: "interrupted; no output was written"}
 		if errors.As(err, &known) && known.Kind == fault.Interrupted {
 			stopped.Remedy = known.Remedy
+			if strings.HasPrefix(known.Got, "interrupted;") { // and what was written
+				stopped.Got = known.Got
+			}
 		}
 		err = stopped
 	case !a.started && !errors.As(err, &known):
@@ -141,7 +145,7 @@ func (a *app) root() *cobra.Command {
 	f.String("onnxruntime", "", "ONNX Runtime's shared library, or its folder")
 	f.Int("threads", 0, "threads for ONNX Runtime; 0 means all cores")
 	f.StringSlice("provider", nil, "execution providers, best first")
-	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.purify(), a.eval(), a.compare(), a.bench(), a.export(), a.report(), a.demo(), a.configCommand(), a.cache())
+	root.AddCommand(a.doctor(), a.inspect(), a.derive(), a.purify(), a.eval(), a.compare(), a.bench(), a.export(), a.report(), a.batch(), a.demo(), a.configCommand(), a.cache())
 	root.AddCommand(topics()...)
 	return root
 }
