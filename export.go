@@ -31,15 +31,23 @@ type ExportOptions struct {
 	Weights       string // "" as the model has them, "embedded" or "external"
 	Threshold     int64  // from how many bytes on "external" moves a weight out; 0 means 1024
 
-	Target    string  // a preset of package target: what is not said otherwise is as that wants it
-	Opset     int     // version of ONNX's operator set
-	Fold      bool    // constants folded, shape arithmetic frozen
-	Fuse      string  // "ort", "onnx" or "none"
-	Norms     string  // "fast" or "keep"
-	Precision string  // "fp32" or "fp16"
-	HalfPorts bool    // fp16: inputs and outputs as well
-	Batch     string  // a number, or "dynamic"
-	Layout    string  // of the image input: "nchw" or "nhwc"
+	Target     string     // a preset of package target: what is not said otherwise is as that wants it
+	Opset      int        // version of ONNX's operator set
+	Fold       bool       // constants folded, shape arithmetic frozen
+	Fuse       string     // "ort", "onnx" or "none"
+	Norms      string     // "fast" or "keep"
+	Precision  string     // "fp32", "fp16" or "int8"
+	HalfPorts  bool       // fp16: inputs and outputs as well
+	Batch      string     // a number, or "dynamic"
+	Layout     string     // of the image input: "nchw" or "nhwc"
+	Data       string     // int8: images, class per folder, to calibrate on and to choose by
+	Classes    []string   // int8: the classes that count; none takes those the model decides among
+	Labels     string     // int8: file of class names in the order of the logits
+	Images     int        // int8: images to calibrate on; 0 means 128
+	Drop       float64    // int8: the accuracy that integers may cost on the images that choose; 0 means 0.005
+	Seed       uint64     // int8: of the choice of images
+	Preprocess Preprocess // int8: overrides of how images become inputs
+
 	Tolerance float64 // largest difference of outputs, relative to the largest output; 0 means that of the precision
 
 	Runtime  Runtime
@@ -57,6 +65,7 @@ type Exported struct {
 	Tolerance  float64            `json:"tolerance"`
 	Batches    []int              `json:"batches,omitempty"` // at which both were run
 	Target     string             `json:"target,omitempty"`
+	Quantized  *Quantized         `json:"quantized,omitempty"`
 	Violations []target.Violation `json:"violations,omitempty"` // what the target does not take
 	Placement  *Placement         `json:"placement,omitempty"`  // where the target's provider runs the nodes
 	Notes      []string           `json:"notes,omitempty"`
@@ -67,13 +76,14 @@ type Exported struct {
 const (
 	exactTolerance = 1e-4
 	halfTolerance  = 2e-2
+	int8Tolerance  = 0.5 // on images, as random inputs are outside what was calibrated; the accuracy is what counts
 )
 
 // Export imports a model and writes it again, unchanged unless asked. What it
 // writes must load in ONNX Runtime; a model that was rewritten is run beside the
 // original, and is not written where the two differ by more than the tolerance.
 func Export(ctx context.Context, o ExportOptions) (*Exported, error) {
-	e := &export{o: o}
+	e := &export{o: o, result: &Exported{}}
 	for _, step := range []func(context.Context) error{e.prepare, e.rewrite, e.precision, e.ports, e.write} {
 		if err := step(ctx); err != nil {
 			return nil, inFile(o.Model, err)
@@ -91,12 +101,14 @@ type export struct {
 	model   *graph.Model
 	before  *graph.Model // its inputs as they were
 	result  *Exported
+
+	calibration map[string]*graph.Tensor // int8: images to compare on
 }
 
 // asks reports whether the model is to be rewritten at all.
 func (e *export) asks() bool {
 	o := e.o
-	return o.Opset > 0 || o.Fold || o.Fuse != "" || o.Norms == "fast" || o.Precision == "fp16" || o.Batch != "" || o.Layout != ""
+	return o.Opset > 0 || o.Fold || o.Fuse != "" || o.Norms == "fast" || o.Precision == "fp16" || o.Precision == "int8" || o.Batch != "" || o.Layout != ""
 }
 
 func (e *export) prepare(context.Context) error {
@@ -129,7 +141,7 @@ func (e *export) prepare(context.Context) error {
 		}
 	}
 	e.before = e.model.Clone()
-	e.result = &Exported{Opset: e.model.Opset(""), Target: e.target.Name}
+	e.result.Opset, e.result.Target = e.model.Opset(""), e.target.Name
 	return nil
 }
 
@@ -157,15 +169,18 @@ func (e *export) aim() error {
 		if o.Batch == "" && t.Batch > 0 {
 			o.Batch = strconv.Itoa(t.Batch)
 		}
-		if o.Precision == "int8" {
+		if o.Precision == "int8" && o.Data == "" {
+			e.result.Notes = append(e.result.Notes, "in single precision, as there are no images to calibrate integers on; give --data")
 			o.Precision = "fp32"
-			e.target.Precision = "fp32"
+		}
+		if o.Precision == "int8" && o.Fuse == "ort" {
+			o.Fuse = "" // a fused attention has no form in integers
 		}
 	}
 	for _, x := range []struct {
 		what, got string
 		want      []string
-	}{{"fuse", o.Fuse, target.Fusions}, {"norms", o.Norms, target.Spellings}, {"precision", o.Precision, []string{"fp32", "fp16"}}, {"input-layout", o.Layout, target.Layouts}} {
+	}{{"fuse", o.Fuse, target.Fusions}, {"norms", o.Norms, target.Spellings}, {"precision", o.Precision, target.Precisions}, {"input-layout", o.Layout, target.Layouts}} {
 		if x.got != "" && !slices.Contains(x.want, x.got) {
 			return usage(x.what, x.got, fmt.Sprint(x.want))
 		}
@@ -195,11 +210,14 @@ func (e *export) rewrite(ctx context.Context) error {
 			e.result.Passes = append(e.result.Passes, r)
 		}
 	}
-	e.model, e.result.Notes = s.Model, s.Notes
+	e.model, e.result.Notes = s.Model, append(e.result.Notes, s.Notes...)
 	return nil
 }
 
 func (e *export) precision(ctx context.Context) error {
+	if e.o.Precision == "int8" {
+		return e.quantize(ctx)
+	}
 	if e.o.Precision != "fp16" {
 		return nil
 	}
@@ -310,8 +328,11 @@ func (e *export) prove(ctx context.Context, tmp string) error {
 		if e.o.Precision == "fp16" || halfOutputs(e.before) {
 			e.result.Tolerance = halfTolerance
 		}
+		if e.o.Precision == "int8" {
+			e.result.Tolerance = int8Tolerance
+		}
 	}
-	p := pairing{eng: e.eng, before: e.before, after: e.model}
+	p := pairing{eng: e.eng, before: e.before, after: e.model, feeds: e.calibration}
 	var where string
 	var err error
 	if e.result.Difference, where, err = p.run(ctx, e.o.Model, tmp); err != nil {

@@ -17,6 +17,7 @@ import (
 type pairing struct {
 	eng           *engine.Engine
 	before, after *graph.Model
+	feeds         map[string]*graph.Tensor // to run on; nil for random ones
 	batches       []int
 }
 
@@ -42,8 +43,14 @@ func (p *pairing) run(ctx context.Context, before, after string) (diff float64, 
 	default:
 		p.batches = []int{1, 3}
 	}
+	for _, t := range p.feeds {
+		p.batches = []int{int(t.Dims[0])}
+	}
 	for _, n := range p.batches {
-		feeds, err := samples(p.before, n)
+		feeds, err := p.feeds, error(nil)
+		if feeds == nil {
+			feeds, err = samples(p.before, n)
+		}
 		if err != nil {
 			return 0, "", err
 		}

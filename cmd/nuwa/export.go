@@ -36,6 +36,7 @@ it exceeds the tolerance.`,
 			if n := v.GetInt("opset"); v.IsSet("opset") && n < 1 && cmd.Flags().Changed("opset") {
 				return usageError("--opset", fmt.Sprint(n), "at least 1")
 			}
+			var err error
 			o := nuwa.ExportOptions{
 				Model: args[0], Output: v.GetString("output"), Force: v.GetBool("force"), DryRun: v.GetBool("dry-run"),
 				Weights: v.GetString("weights"), Threshold: v.GetInt64("external-threshold"), Target: v.GetString("target"),
@@ -43,6 +44,10 @@ it exceeds the tolerance.`,
 				Precision: v.GetString("precision"), HalfPorts: v.GetBool("fp16-io"), Batch: v.GetString("batch"), Layout: v.GetString("input-layout"),
 				Tolerance: v.GetFloat64("tolerance"), Runtime: a.runtime(), Log: a.logger(),
 			}
+			if o.Preprocess, err = a.preprocess(); err != nil {
+				return err
+			}
+			o.Data, o.Classes, o.Labels, o.Images, o.Drop, o.Seed = v.GetString("data"), a.list("classes"), v.GetString("labels"), v.GetInt("images"), v.GetFloat64("drop"), v.GetUint64("seed")
 			if v.GetBool("external-data") {
 				o.Weights = "external"
 			}
@@ -71,12 +76,16 @@ it exceeds the tolerance.`,
 	f.Bool("fold", false, "compute constants and shape arithmetic now")
 	f.String("fuse", "", "ort: attention, GELU and biased products in ONNX Runtime's own operators; onnx: in ONNX's, as far as the operator set has them; none: spelled in plain operators")
 	f.String("norms", "", "fast: layer norms in the operators that ONNX Runtime's CPU is fastest at; keep: as they are")
-	f.String("precision", "", "fp32 or fp16")
+	f.String("precision", "", "fp32, fp16 or int8: linear maps in 8-bit integers, calibrated on --data")
+	f.Int("images", 0, "with int8: images to calibrate on; 0 means 128")
+	f.Float64("drop", 0, "with int8: the accuracy that it may cost on held-back images of --data; 0 means 0.005")
+	f.Uint64("seed", 0, "with int8: seed of the choice of images")
 	f.Bool("fp16", false, "half precision, but for norms, softmaxes and large values")
 	f.Bool("fp16-io", false, "with half precision: inputs and outputs as well")
 	f.String("batch", "", "images per run: a number, or dynamic")
 	f.String("input-layout", "", "of the images: nchw or nhwc")
 	f.Float64("tolerance", 0, "largest difference of outputs, relative to the largest; 0 means 1e-4, or 2e-2 in half precision")
+	dataFlags(f)
 	return c
 }
 
@@ -86,6 +95,13 @@ func writeExported(w io.Writer, r *nuwa.Exported) error {
 	}
 	for _, c := range r.Changes {
 		fmt.Fprintln(w, c)
+	}
+	if q := r.Quantized; q != nil {
+		fmt.Fprintf(w, "int8: calibrated on %d images (%s), chosen by %d others: accuracy %.2f %%, in single precision %.2f %%; cross-entropy %.4f and %.4f\n",
+			q.Calibrated, q.Range, q.Validated, 100*q.Accuracy, 100*q.Single, q.Entropy, q.SingleEntropy)
+		for _, l := range q.Float {
+			fmt.Fprintln(w, "left in single precision:", l)
+		}
 	}
 	if len(r.Batches) > 0 {
 		fmt.Fprintf(w, "largest difference to the original, at batches %v: %.2e of the largest output (at most %.0e)\n", r.Batches, r.Difference, r.Tolerance)
