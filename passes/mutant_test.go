@@ -10,30 +10,53 @@ import (
 	"nuwa/internal/engine"
 	"nuwa/passes/passtest"
 	"nuwa/passes/structure"
-	"nuwa/testmodels"
 )
 
-// stock is a cleaned model that mutants are made of, with the values at which
-// an assumption can be broken.
+// stock is a model that mutants are made of, with the values at which an
+// assumption can be broken.
 type stock struct {
 	name   string
+	raw    bool // not cleaned yet
 	model  *graph.Model
 	shapes *engine.Shapes
 	places [][]string // names of values, by the part of the network they are in
 	linear []string   // results of linear maps
+	heads  []string   // operands of attention products
 }
 
-func newStock(t *testing.T, c testmodels.Case) *stock {
-	m := passtest.Load(t, c.Path())
+// rawStock is a stock of a model as its exporter wrote it.
+func rawStock(t *testing.T, f file) *stock {
+	m := passtest.Load(t, f.path)
+	if err := m.Graph.Sort(); err != nil {
+		t.Fatal(err)
+	}
+	shapes, err := passtest.Engine.Shapes(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stock{name: "raw " + f.name, raw: true, model: m, shapes: shapes}
+	s.everywhere()
+	return s
+}
+
+func newStock(t *testing.T, f file) *stock {
+	m := passtest.Load(t, f.path)
 	vit := passtest.Clean(t, m)
 	passtest.Tidy(t, m)
-	s := &stock{name: c.File, model: m, shapes: vit.Shapes}
+	s := &stock{name: f.name, model: m, shapes: vit.Shapes}
 	between := func(to *graph.Value, from ...*graph.Value) {
 		if names := namesBetween(to, from); len(names) > 0 {
 			s.places = append(s.places, names)
 		}
 	}
 	for _, a := range vit.Attentions {
+		for _, n := range []*graph.Node{a.QK, a.PV} {
+			for _, v := range n.Inputs() {
+				if v.Const() == nil {
+					s.heads = append(s.heads, v.Name())
+				}
+			}
+		}
 		between(a.PV.Input(0), a.QK.Output(0))
 		for _, o := range []*structure.Operand{a.Q, a.K, a.V} {
 			if o != nil {
@@ -54,8 +77,14 @@ func newStock(t *testing.T, c testmodels.Case) *stock {
 	for _, k := range vit.Classifiers {
 		between(k.Output, k.Linears[0].In)
 	}
+	s.everywhere()
+	return s
+}
+
+// everywhere adds all values as a place, and finds the linear maps.
+func (s *stock) everywhere() {
 	var all []string
-	for _, n := range m.Graph.Nodes() {
+	for _, n := range s.model.Graph.Nodes() {
 		for _, v := range n.Outputs() {
 			if v != nil {
 				all = append(all, v.Name())
@@ -66,7 +95,6 @@ func newStock(t *testing.T, c testmodels.Case) *stock {
 		}
 	}
 	s.places = append(s.places, all)
-	return s
 }
 
 // namesBetween lists the values on all ways back from to, until one of from.
@@ -109,6 +137,8 @@ var mutations = slices.Concat(
 	slices.Repeat([]mutation{{"insert", (*mutant).insert}}, 8),
 	slices.Repeat([]mutation{{"consumer", (*mutant).consumer}}, 3),
 	slices.Repeat([]mutation{{"share", (*mutant).share}}, 2),
+	slices.Repeat([]mutation{{"heads", (*mutant).permuteHeads}}, 3),
+	slices.Repeat([]mutation{{"convolution", (*mutant).convolution}}, 4),
 	slices.Repeat([]mutation{{"rewire", (*mutant).rewire}}, 4),
 	slices.Repeat([]mutation{{"chain", (*mutant).chain}}, 2),
 	slices.Repeat([]mutation{{"attribute", (*mutant).attribute}}, 16),
@@ -174,6 +204,19 @@ func (x *mutant) floats(v *graph.Value, dims ...int64) *graph.Value {
 		panic(err) // the place is of a floating-point type
 	}
 	return x.g.AddConst("mutant_floats", t)
+}
+
+// squares makes n numbers of v's type that are not negative.
+func (x *mutant) squares(v *graph.Value, n int64) *graph.Tensor {
+	xs := make([]float64, n)
+	for i := range xs {
+		xs[i] = 0.5 + x.rng.Float64()
+	}
+	t, err := graph.FromFloats(x.shapes.Elem(v), []int64{n}, xs)
+	if err != nil {
+		panic(err) // the place is of a floating-point type
+	}
+	return t
 }
 
 // reduce spells a reduction over one axis for the model's opset; a negative
@@ -259,6 +302,19 @@ var inserts = map[string]func(x *mutant, v *graph.Value, d []engine.Size, axis i
 		}
 		return x.node("Add", []*graph.Value{v, x.floats(v, dims...)})
 	},
+	"BatchNormalization": func(x *mutant, v *graph.Value, d []engine.Size, _ int) *graph.Value {
+		if len(d) < 2 || d[1].Dynamic() {
+			return nil
+		}
+		n := d[1].Fixed
+		return x.node("BatchNormalization", []*graph.Value{v, x.floats(v, n), x.floats(v, n), x.floats(v, n), x.g.AddConst("mutant_variance", x.squares(v, n))})
+	},
+	"depthwise convolution": func(x *mutant, v *graph.Value, d []engine.Size, _ int) *graph.Value {
+		return x.conv(v, d, 1)
+	},
+	"convolution of pairs": func(x *mutant, v *graph.Value, d []engine.Size, _ int) *graph.Value {
+		return x.conv(v, d, 2)
+	},
 	"Gather permutes": func(x *mutant, v *graph.Value, d []engine.Size, axis int) *graph.Value {
 		return x.permute(v, axis, d[axis].Fixed)
 	},
@@ -304,6 +360,70 @@ var inserts = map[string]func(x *mutant, v *graph.Value, d []engine.Size, axis i
 		}
 		return x.node("Reshape", []*graph.Value{x.node("Flatten", []*graph.Value{v}, graph.Int("axis", int64(len(d)-1))), x.ints(dims...)})
 	},
+}
+
+// conv puts a convolution with a kernel of three, along all axes behind the
+// channels, into groups of the given number of channels.
+func (x *mutant) conv(v *graph.Value, d []engine.Size, width int64) *graph.Value {
+	if len(d) < 3 || len(d) > 4 || d[1].Dynamic() || d[1].Fixed%width != 0 {
+		return nil
+	}
+	dims := []int64{d[1].Fixed, width}
+	var pads []int64
+	for range d[2:] {
+		dims, pads = append(dims, 3), append(pads, 1, 1)
+	}
+	return x.node("Conv", []*graph.Value{v, x.floats(v, dims...)}, graph.Int("group", d[1].Fixed/width), graph.Ints("pads", pads...))
+}
+
+// permuteHeads exchanges the heads of one operand of an attention product.
+func (x *mutant) permuteHeads() bool {
+	if len(x.stock.heads) == 0 {
+		return false
+	}
+	v := x.g.Value(pickOne(x.rng, x.stock.heads))
+	d, ok := x.shapes.Of(v)
+	if !ok || len(d) < 3 || d[len(d)-3].Dynamic() || d[len(d)-3].Fixed < 2 || v.IsOutput() {
+		return false
+	}
+	uses := slices.Clone(v.Uses())
+	w := x.permute(v, len(d)-3, d[len(d)-3].Fixed)
+	x.did = fmt.Sprintf("the heads of %q change places", v.Name())
+	return x.redirect(uses, w)
+}
+
+// convolution changes what a convolution does: how far apart it reads, or how
+// many channels it mixes.
+func (x *mutant) convolution() bool {
+	var nodes []*graph.Node
+	for _, n := range x.g.Nodes() {
+		if n.Is("Conv") && n.Input(1).Const() != nil {
+			nodes = append(nodes, n)
+		}
+	}
+	if len(nodes) == 0 {
+		return false
+	}
+	n := pickOne(x.rng, nodes)
+	w, group := n.Input(1).Const().Dims, n.IntAttr("group", 1)
+	spatial := len(w) - 2
+	switch {
+	case group > 1 && x.rng.IntN(2) == 0: // channels of two groups are mixed
+		if group%2 != 0 {
+			return false
+		}
+		dims := slices.Clone(w)
+		dims[1] *= 2
+		n.SetAttr(graph.Int("group", group/2))
+		n.SetInput(1, x.floats(n.Output(0), dims...))
+	case w[2] > 1:
+		n.SetAttr(graph.Ints("dilations", slices.Repeat([]int64{2}, spatial)...))
+		n.SetAttr(graph.Ints("pads", slices.Repeat([]int64{w[2] - 1}, 2*spatial)...))
+	default:
+		n.SetAttr(graph.Ints("strides", slices.Repeat([]int64{2}, spatial)...))
+	}
+	x.did = fmt.Sprintf("%s works otherwise", n)
+	return true
 }
 
 // along makes a constant that broadcasts along one axis of d.

@@ -41,6 +41,9 @@ type Output struct {
 // attention follows one Softmax outward. It returns nil where the softmax does
 // not stand between two products, so that it is no attention.
 func (f *finder) attention(ctx context.Context, softmax *graph.Node) (*Attention, error) {
+	if f.independent(softmax.Output(0)) { // a constant, such as a position's share
+		return nil, nil
+	}
 	pv, side, after := f.productAfter(softmax)
 	qk, reason := f.productBefore(softmax)
 	switch {
@@ -116,9 +119,10 @@ func (a *Attention) measure(f *finder, side int) {
 }
 
 // productAfter finds the product that first takes up what softmax gives, and
-// which of its operands that is. Maps over heads (talking heads) are passed
-// only when there is no other way, sums with other computed values (residuals)
-// never. There is neither product nor reason where softmax serves no attention.
+// which of its operands that is. Maps over heads (talking heads) and what
+// combines several probabilities of the same shape (gates) are passed only when
+// there is no other way, sums with other computed values (residuals) never. There
+// is neither product nor reason where softmax serves no attention.
 func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, reason string) {
 	var other *graph.Node
 	for _, throughHeads := range []bool{false, true} {
@@ -136,7 +140,7 @@ func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, re
 				case n == nil || n.Graph() != f.g:
 				case isProduct(n):
 					return n, u.Index, ""
-				case (n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...)) && len(computed(n)) == 1, throughHeads && f.mixesHeads(n, softmax):
+				case (n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...)) && len(computed(n)) == 1, throughHeads && (f.mixesHeads(n, softmax) || f.combines(n, softmax)):
 					next = append(next, n.Outputs()...)
 				case f.byNode[n] == nil && other == nil:
 					other = n
@@ -148,6 +152,15 @@ func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, re
 		reason = fmt.Sprintf("its probabilities go to %s, not to a product with values", other)
 	}
 	return nil, 0, reason
+}
+
+// combines reports whether n works elementwise on several computed values and
+// gives something of the shape of softmax's probabilities: a product behind it
+// takes that as it takes probabilities.
+func (f *finder) combines(n, softmax *graph.Node) bool {
+	p, ok1 := f.shapes.Of(softmax.Output(0))
+	d, ok2 := f.shapes.Of(n.Output(0))
+	return ok1 && ok2 && n.Is("Add", "Sub", "Mul", "Div") && len(d) >= 4 && slices.Equal(p, d)
 }
 
 // productBefore finds the product whose result reaches softmax through
@@ -180,11 +193,24 @@ func (f *finder) productBefore(softmax *graph.Node) (qk *graph.Node, reason stri
 			return found[0], fmt.Sprintf("the logits come from %s, not from a product of queries and keys", found[0])
 		case len(found) == 1:
 			return found[0], ""
+		case len(found) > 1 && len(products(found)) == 1:
+			return products(found)[0], ""
 		case len(found) > 1:
 			return nil, fmt.Sprintf("the logits combine %d products (%s, %s)", len(found), found[0], found[1])
 		}
 	}
 	return nil, "no product of two computed tensors leads to the softmax"
+}
+
+// products returns those of nodes that multiply two computed matrices.
+func products(nodes []*graph.Node) []*graph.Node {
+	var ps []*graph.Node
+	for _, n := range nodes {
+		if isProduct(n) {
+			ps = append(ps, n)
+		}
+	}
+	return ps
 }
 
 // asksConstants reports whether n multiplies constant matrices, one per head,
@@ -241,10 +267,10 @@ type sideOf struct {
 // heads lies on the axis counted from the end.
 func (f *finder) side(ctx context.Context, product *graph.Node, i, widthAxis int) (sideOf, error) {
 	target := product.Input(i)
-	if f.independent(target) {
-		return sideOf{reason: "they are the same for every image, as those of a learned probe are"}, nil
-	}
 	v, reason := f.linearBehind(target)
+	if reason != "" && f.independent(target) {
+		reason = "they are the same for every image, as those of a learned probe are"
+	}
 	if reason != "" {
 		return sideOf{reason: reason}, nil
 	}
@@ -257,6 +283,13 @@ func (f *finder) side(ctx context.Context, product *graph.Node, i, widthAxis int
 		return sideOf{reason: reason}, nil
 	}
 	leaf := t.leafOf(target)
+	if leaf == nil {
+		for _, v := range t.through(target) {
+			if f.whole[v] {
+				return sideOf{reason: fmt.Sprintf("%q is read in several ways: by %v", v.Name(), v.Users())}, nil
+			}
+		}
+	}
 	if leaf == nil || leaf.Reason != "" {
 		return sideOf{reason: "its layout is not understood: " + leaf.reason()}, nil
 	}
@@ -334,23 +367,7 @@ func (t *fan) leafOf(v *graph.Value) *Leaf {
 }
 
 // overlap reports whether two leaves read the same channel.
-func (t *fan) overlap() bool {
-	taken := map[int]bool{}
-	for _, leaf := range t.leaves {
-		heads, _ := leaf.layout.headFactors(-1)
-		cols := []int{int(leaf.layout.offset)}
-		for _, f := range heads {
-			cols = spread(cols, leaf.layout.factors[f])
-		}
-		for _, c := range cols {
-			if taken[c] {
-				return true
-			}
-			taken[c] = true
-		}
-	}
-	return false
-}
+func (t *fan) overlap() bool { return t.twice() != nil }
 
 func otherReader(v *graph.Value, not *graph.Node) string {
 	if v.IsOutput() {

@@ -123,6 +123,10 @@ func (f *finder) classifier(c *Classifier, v *graph.Value, seen map[*graph.Value
 				return false
 			}
 		}
+	case n.Is("Concat", "ReduceMean", "ReduceSum"): // of several heads, or of the rows that one gives
+		if !f.keepsClasses(n, c.Classes) {
+			return false
+		}
 	case n.Is("Squeeze", "Unsqueeze", "Reshape", "Flatten"):
 		if axis, ok := f.carryAxis(n, 1); !ok || axis != 1 || n.Is("Reshape") && len(computed(n)) != 1 {
 			return false
@@ -134,6 +138,37 @@ func (f *finder) classifier(c *Classifier, v *graph.Value, seen map[*graph.Value
 	for _, x := range computed(n) {
 		if !f.classifier(c, x, seen) {
 			return false
+		}
+	}
+	return true
+}
+
+// keepsClasses reports whether n, which joins or sums computed values along
+// axes, leaves the last alone, which holds the classes.
+func (f *finder) keepsClasses(n *graph.Node, classes int) bool {
+	axes, ok := n.IntsAttr("axes")
+	switch {
+	case n.Is("Concat"):
+		axes, ok = []int64{n.IntAttr("axis", 0)}, true
+	case n.Input(1) != nil:
+		if n.Input(1).Const() == nil {
+			return false
+		}
+		xs, err := n.Input(1).Const().Ints()
+		axes, ok = xs, err == nil
+	}
+	for i, v := range n.Inputs() {
+		d, known := f.shapes.Of(v)
+		if i > 0 && !n.Is("Concat") {
+			break
+		}
+		if !ok || len(axes) == 0 || !known || len(d) < 2 || v.Const() != nil || d[len(d)-1] != fixed(classes) {
+			return false
+		}
+		for _, a := range axes {
+			if wrap(int(a), len(d)) == len(d)-1 {
+				return false
+			}
 		}
 	}
 	return true

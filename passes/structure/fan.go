@@ -33,7 +33,8 @@ type Leaf struct {
 
 // fan follows root, whose channels lie on the axis counted from the end. An
 // operator that looks plain but turns out to treat elements of one channel
-// differently, or to drop tokens, ends the fan before it.
+// differently, or to drop tokens, ends the fan before it, and so do two that take
+// the same channels.
 func (f *finder) fan(ctx context.Context, root *graph.Value, axisFromEnd int) (*fan, error) {
 	if t, ok := f.fans[root]; ok {
 		return t, nil
@@ -48,11 +49,51 @@ func (f *finder) fan(ctx context.Context, root *graph.Value, axisFromEnd int) (*
 		if err != nil {
 			return nil, err
 		}
-		if !again {
-			f.fans[root] = t
-			return t, nil
+		if again {
+			continue
+		}
+		if v := t.twice(); v != nil && v != root { // as a whole, it can stay as it is
+			f.whole[v] = true
+			continue
+		}
+		f.fans[root] = t
+		return t, nil
+	}
+}
+
+// twice returns the value at which the ways to two leaves part that read a
+// channel both; nil where no leaves do.
+func (t *fan) twice() *graph.Value {
+	readers := map[int]*Leaf{}
+	for _, leaf := range t.leaves {
+		if leaf.Reason != "" {
+			continue
+		}
+		for _, c := range leaf.channels() {
+			other := readers[c]
+			if other == nil || other == leaf {
+				readers[c] = leaf
+				continue
+			}
+			a, b := t.way(leaf.Value), t.way(other.Value)
+			i := 0
+			for i+1 < min(len(a), len(b)) && a[i+1] == b[i+1] {
+				i++
+			}
+			return a[i]
 		}
 	}
+	return nil
+}
+
+// channels lists the channels of the root that leaf holds.
+func (leaf *Leaf) channels() []int {
+	heads, _ := leaf.layout.headFactors(-1)
+	cols := []int{int(leaf.layout.offset)}
+	for _, f := range heads {
+		cols = spread(cols, leaf.layout.factors[f])
+	}
+	return cols
 }
 
 // spreadOut finds the leaves of root's fan.
@@ -62,7 +103,7 @@ func (f *finder) spreadOut(root *graph.Value, axis int) *fan {
 	for i := 0; i < len(reached); i++ {
 		v := reached[i]
 		users := v.Users()
-		if v.IsOutput() || slices.ContainsFunc(users, func(n *graph.Node) bool { return !f.plain(n, v) }) {
+		if v.IsOutput() || f.whole[v] || slices.ContainsFunc(users, func(n *graph.Node) bool { return !f.plain(n, v) }) {
 			t.leaves = append(t.leaves, &Leaf{Value: v, elem: f.shapes.Elem(v), rootElem: f.shapes.Elem(root)})
 			continue // what comes behind v comes from v
 		}
@@ -150,6 +191,17 @@ func (t *fan) way(v *graph.Value) []*graph.Value {
 		vs = append(vs, v)
 	}
 	slices.Reverse(vs)
+	return vs
+}
+
+// through lists the values that v comes from by operators of one computed
+// operand, up to the fan's root.
+func (t *fan) through(v *graph.Value) []*graph.Value {
+	var vs []*graph.Value
+	for v != t.root && v.Producer() != nil && len(computed(v.Producer())) == 1 {
+		v = computed(v.Producer())[0]
+		vs = append(vs, v)
+	}
 	return vs
 }
 

@@ -43,6 +43,7 @@ type finder struct {
 	linearOf map[*graph.Value]*Linear
 	fans     map[*graph.Value]*fan
 	patches  map[*graph.Value]*Linear // convolutions as maps of patches
+	whole    map[*graph.Value]bool    // values at which fans end, as they are read in several ways
 	inside   map[*Linear]bool         // maps that belong to an attention: over its heads, or behind what its heads give
 	notPlain map[*graph.Node]string   // operators found out while following channels, and why
 	constant map[*graph.Value]bool    // what independent found
@@ -61,7 +62,7 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 	}
 	f := &finder{m: m, g: m.Graph, eng: eng, shapes: shapes, order: map[*graph.Node]int{},
 		byNode: map[*graph.Node]*Linear{}, fans: map[*graph.Value]*fan{}, notPlain: map[*graph.Node]string{},
-		patches: map[*graph.Value]*Linear{}, inside: map[*Linear]bool{}}
+		patches: map[*graph.Value]*Linear{}, inside: map[*Linear]bool{}, whole: map[*graph.Value]bool{}}
 	for i, n := range f.g.Nodes() {
 		f.order[n] = i
 	}
@@ -100,6 +101,25 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 	return vit, nil
 }
 
+// reads reports whether what n gives depends on v.
+func (f *finder) reads(n *graph.Node, v *graph.Value) bool {
+	seen := map[*graph.Node]bool{}
+	var walk func(n *graph.Node) bool
+	walk = func(n *graph.Node) bool {
+		if n == nil || seen[n] || v.Producer() != nil && f.order[n] < f.order[v.Producer()] {
+			return false
+		}
+		seen[n] = true
+		for _, x := range n.Inputs() {
+			if x != nil && (x == v || walk(x.Producer())) {
+				return true
+			}
+		}
+		return false
+	}
+	return walk(n)
+}
+
 // decline records a place that is left alone.
 func (f *finder) decline(n *graph.Node, what, reason string) {
 	f.declined = append(f.declined, Declined{Node: n, What: what, Reason: reason})
@@ -115,11 +135,18 @@ func (f *finder) isOutputProjection(vit *ViT, l *Linear) bool {
 }
 
 // pair puts attentions and hidden layers into blocks, in order of computation.
+// A hidden layer that comes first belongs to the attention behind it where the
+// two stand side by side, as neither reads the other.
 func (v *ViT) pair(f *finder) {
 	i, j := 0, 0
 	for i < len(v.Attentions) || j < len(v.MLPs) {
 		if i < len(v.Attentions) && (j == len(v.MLPs) || f.order[v.Attentions[i].PV] < f.order[v.MLPs[j].Second.Node]) {
-			v.Blocks = append(v.Blocks, Block{Attention: v.Attentions[i]})
+			a := v.Attentions[i]
+			if k := len(v.Blocks) - 1; k >= 0 && v.Blocks[k].Attention == nil && !f.reads(a.Softmax, v.Blocks[k].MLP.Second.Out) {
+				v.Blocks[k].Attention = a
+			} else {
+				v.Blocks = append(v.Blocks, Block{Attention: a})
+			}
 			i++
 			continue
 		}

@@ -85,6 +85,8 @@ func why(n *graph.Node) string {
 		return n.String() + " combines several computed tensors (as rotary embeddings do)"
 	case n.Is("Concat"):
 		return n.String() + " joins several computed tensors (as rotary embeddings do)"
+	case n.Is("Expand", "Tile"):
+		return n.String() + " repeats it, as for several heads that share keys and values"
 	case n.Is(layoutOps...):
 		return n.String() + " moves elements to places that are only known at run time"
 	}

@@ -14,6 +14,7 @@ import warnings
 import torch
 
 import plant
+import zoo_more as more
 import zoo_others as others
 import zoo_plain as plain
 import zoo_stages as stages
@@ -59,6 +60,17 @@ CASES = {
     "xcit": ("XCiT", "timm", others.Xcit, 14, True, 1),
     "convnext": ("ConvNeXt", "timm", others.ConvNext, 14, True, 1),
     "bert": ("BERT", "Hugging Face", others.Bert, 14, True, 1),
+    "sam": ("SAM encoder, ViTDet", "facebookresearch", more.sam, 14, True, 1),
+    "mvit_v2": ("MViT v2", "facebookresearch", more.mvit_v2, 14, True, 1),
+    "convit": ("ConViT", "timm", more.convit, 14, True, 1),
+    "maxvit": ("MaxViT", "timm, unfused", more.maxvit, 13, True, 1),
+    "cswin": ("CSWin", "authors", more.cswin, 14, True, 1),
+    "twins": ("Twins", "timm, unfused", more.twins, 14, True, 1),
+    "davit": ("DaViT, channel groups", "timm", more.davit, 14, True, 1),
+    "hiera": ("Hiera", "facebookresearch, unfused", more.hiera, 14, True, 1),
+    "grouped_queries": ("ViT, grouped queries", "Hugging Face", more.grouped_queries, 14, True, 1),
+    "detr": ("DETR", "Hugging Face", more.Detr, 14, True, 2),
+    "crossvit": ("CrossViT", "timm", more.CrossVit, 14, True, 1),
     "detector_topk": ("ViTDet with TopK", "PyTorch", others.detector_topk, 14, True, 3),
     "detector_nms": ("ViTDet with NMS", "torchvision", others.detector_nms, 14, False, 3),
 }
