@@ -203,7 +203,8 @@ func (e *experiment) latencies(ctx context.Context, m *slim) (base, slim time.Du
 	if err != nil {
 		return 0, 0, err
 	}
-	return b.Models[0].Median, b.Models[1].Median, nil
+	base = b.Models[0].Median
+	return base, time.Duration(float64(base) / b.Speedups[0].Median), nil // the ratio within rounds, which a busy machine does not spoil
 }
 
 // prepare makes the base, task and learned state of a cell the present ones.
