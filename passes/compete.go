@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"nuwa/internal/cost"
 	"nuwa/internal/fault"
 	"nuwa/passes/allocate"
@@ -38,16 +40,16 @@ func (s *State) planSensitivity(ctx context.Context) (string, error) {
 			at++
 			uq, uv := a.UnitMACs(s.ViT.Shapes)
 			if qk != nil {
-				enter(&s.Widths[i].QK, allocate.Contender{Cost: uq, Loss: func(w int) (float64, error) { return qk[w], nil }})
+				enter(&s.Widths[i].QK, allocate.Contender{Cost: uq, Loss: func(w int) float64 { return qk[w] }})
 			}
 			if vo != nil {
-				enter(&s.Widths[i].VO, allocate.Contender{Cost: uv, Loss: func(w int) (float64, error) { return vo[w], nil }})
+				enter(&s.Widths[i].VO, allocate.Contender{Cost: uv, Loss: func(w int) float64 { return vo[w] }})
 			}
 		}
 		if m := b.MLP; m != nil && m.Reason == "" {
 			path := paths[site]
 			site++
-			enter(&s.Widths[i].Hidden, allocate.Contender{Cost: m.UnitMACs(s.ViT.Shapes), Loss: func(w int) (float64, error) { return path.Loss(w) }})
+			enter(&s.Widths[i].Hidden, allocate.Contender{Cost: m.UnitMACs(s.ViT.Shapes), Loss: path.Loss})
 		}
 	}
 	least := p.Least()
@@ -56,10 +58,7 @@ func (s *State) planSensitivity(ctx context.Context) (string, error) {
 			Want:   fmt.Sprintf("%.3f to %.3f, with widths that are multiples of %d", 1-p.Now/s.BaseMACs, 1-least/s.BaseMACs, s.Options.Align),
 			Remedy: "ask for a lower rate, or a smaller --align"}
 	}
-	r, err := p.Run()
-	if err != nil {
-		return "", err
-	}
+	r := p.Run()
 	for i, w := range widths {
 		*w = r.Widths[i]
 	}
@@ -74,11 +73,13 @@ func (s *State) paths() ([]*mlp.Path, error) {
 	}
 	sites := s.hiddenSites()
 	out := make([]*mlp.Path, len(sites))
+	var work errgroup.Group
+	work.SetLimit(2) // each holds a matrix as large as the moments
 	for i, m := range sites {
-		var err error
-		if out[i], err = s.Hidden[i].Path(m, s.ViT.Shapes); err != nil {
-			return nil, fmt.Errorf("%s: %w", m.Second.Node, err)
-		}
+		work.Go(func() (err error) {
+			out[i], err = s.Hidden[i].Path(m, s.ViT.Shapes)
+			return err
+		})
 	}
-	return out, nil
+	return out, work.Wait()
 }

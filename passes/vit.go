@@ -140,7 +140,7 @@ func (s *State) choose(l hiddenLayer) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		return path.Kept(width)
+		return path.Kept(width), nil
 	}
 	scores, err := s.scores(l.site, l.evidence)
 	return mlp.Top(scores, width), err

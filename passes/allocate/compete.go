@@ -2,9 +2,9 @@ package allocate
 
 // Contender is one width in a competition.
 type Contender struct {
-	Width int                              // now
-	Cost  float64                          // of one channel
-	Loss  func(width int) (float64, error) // predicted at a width, from what it is at Width on
+	Width int                     // now
+	Cost  float64                 // of one channel
+	Loss  func(width int) float64 // predicted at a width
 }
 
 // Competition lets widths of any kind compete for a budget: where the next
@@ -36,16 +36,12 @@ func (c Competition) Least() float64 {
 
 // Run takes steps until the target is met, as nearly as they allow: one that
 // would overshoot by more than stopping short does is not taken.
-func (c Competition) Run() (Outcome, error) {
+func (c Competition) Run() Outcome {
 	o := Outcome{Cost: c.Now}
 	losses := make([]float64, len(c.Contenders)) // at the present width
 	for i, x := range c.Contenders {
 		o.Widths = append(o.Widths, x.Width)
-		l, err := x.Loss(x.Width)
-		if err != nil {
-			return o, err
-		}
-		losses[i] = l
+		losses[i] = x.Loss(x.Width)
 	}
 	for {
 		best, width := -1, 0
@@ -56,10 +52,7 @@ func (c Competition) Run() (Outcome, error) {
 			if w == 0 || s > 2*(o.Cost-c.Target) {
 				continue
 			}
-			l, err := x.Loss(w)
-			if err != nil {
-				return o, err
-			}
+			l := x.Loss(w)
 			if rel := (l - losses[i]) / s; best < 0 || rel < cheapest {
 				best, width, cheapest, loss, saved = i, w, rel, l, s
 			}
@@ -73,7 +66,7 @@ func (c Competition) Run() (Outcome, error) {
 	for _, l := range losses {
 		o.Loss += l
 	}
-	return o, nil
+	return o
 }
 
 // Below returns the largest multiple of align under width, 0 where there is

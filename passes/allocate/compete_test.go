@@ -16,7 +16,7 @@ func convex(rng *rand.Rand, n, width int, equal bool) []Contender {
 			loss[w] = loss[w+1] + step
 			step *= 1 + rng.Float64()
 		}
-		x := Contender{Width: width, Cost: 1, Loss: func(w int) (float64, error) { return loss[w], nil }}
+		x := Contender{Width: width, Cost: 1, Loss: func(w int) float64 { return loss[w] }}
 		if !equal {
 			x.Cost = 1 + 9*rng.Float64()
 		}
@@ -31,10 +31,7 @@ func TestCompetitionIsOptimal(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		c := Competition{Contenders: convex(rng, 4, 5, true), Now: 30, Target: 30 - float64(rng.IntN(14)), Align: 1}
-		o, err := c.Run()
-		if err != nil {
-			t.Fatal(err)
-		}
+		o := c.Run()
 		if o.Cost != c.Target {
 			t.Errorf("seed %d: cost %g, want %g", seed, o.Cost, c.Target)
 		}
@@ -44,8 +41,7 @@ func TestCompetitionIsOptimal(t *testing.T) {
 			for _, x := range c.Contenders {
 				w := 1 + code%5
 				code /= 5
-				l, _ := x.Loss(w)
-				cost, loss = cost-float64(5-w), loss+l
+				cost, loss = cost-float64(5-w), loss+x.Loss(w)
 			}
 			if cost == c.Target {
 				best = math.Min(best, loss)
@@ -64,10 +60,7 @@ func TestCompetitionMeetsTheTargetInMultiples(t *testing.T) {
 		c := Competition{Contenders: convex(rng, 5, 30, false), Now: 1000, Align: align}
 		least := c.Least()
 		c.Target = least + (c.Now-least)*rng.Float64()
-		o, err := c.Run()
-		if err != nil {
-			t.Fatal(err)
-		}
+		o := c.Run()
 		cost, most := c.Now, 0.0
 		for i, w := range o.Widths {
 			if w != 30 && w%align != 0 || w < align {

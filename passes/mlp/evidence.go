@@ -36,19 +36,15 @@ func (e *Evidence) Path(site *structure.MLP, s *engine.Shapes) (*Path, error) {
 
 // Path is the order in which the neurons of a layer go, and what is lost on
 // the way: each time the one whose drop costs least after all others are
-// solved again. It is followed only as far as someone asks, and may be asked
-// from several goroutines.
+// solved again.
 type Path struct {
 	hidden int
-	rows   float64 // how many rows an image has: errors are per row
-
-	mu    sync.Mutex
-	e     *linalg.Eliminator
-	order []int
-	lost  []float64 // after as many drops, per row
+	rows   float64   // how many rows an image has: errors are per row
+	order  []int     // all neurons but one
+	lost   []float64 // after as many drops, per row
 }
 
-// NewPath starts a path. With F, the second moment of the gradient at the
+// NewPath follows a path to its end. With F, the second moment of the gradient at the
 // second map's output, the error of a change Δ of its weight is tr(ΔᵀCΔF),
 // which makes errors of different layers comparable; half of it is the
 // predicted increase of the loss, per row. F nil stands for the identity.
@@ -69,39 +65,26 @@ func NewPath(site *structure.MLP, moments *linalg.Moments, f *mat.SymDense, s *e
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", site.Second.Node, err)
 	}
-	return &Path{hidden: site.Hidden, rows: site.Second.Rows(s), e: e, lost: []float64{0}}, nil
-}
-
-// follow drops neurons until width are left.
-func (p *Path) follow(width int) error {
-	for p.hidden-len(p.order) > max(width, 1) {
-		j, _ := p.e.Cheapest()
-		if err := p.e.Drop(j); err != nil {
-			return err
+	p := &Path{hidden: site.Hidden, rows: site.Second.Rows(s), lost: []float64{0}}
+	for e.Left() > 1 {
+		j, _ := e.Cheapest()
+		if err := e.Drop(j); err != nil {
+			return nil, err
 		}
-		p.order, p.lost = append(p.order, j), append(p.lost, p.e.Cost())
+		p.order, p.lost = append(p.order, j), append(p.lost, e.Cost())
 	}
-	return nil
+	return p, nil
 }
 
 // Loss returns the predicted increase of the loss per image at a width from 1
 // up to the layer's.
-func (p *Path) Loss(width int) (float64, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	err := p.follow(width)
-	return p.lost[min(p.hidden-width, len(p.lost)-1)] * p.rows / 2, err
-}
+func (p *Path) Loss(width int) float64 { return p.lost[p.hidden-width] * p.rows / 2 }
 
-// Kept returns the neurons that are left at a width, ascending.
-func (p *Path) Kept(width int) ([]int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.follow(width); err != nil {
-		return nil, err
-	}
+// Kept returns the neurons that are left at a width from 1 up to the layer's,
+// ascending.
+func (p *Path) Kept(width int) []int {
 	gone := make([]bool, p.hidden)
-	for _, j := range p.order[:p.hidden-max(width, 1)] {
+	for _, j := range p.order[:p.hidden-width] {
 		gone[j] = true
 	}
 	var keep []int
@@ -110,7 +93,7 @@ func (p *Path) Kept(width int) ([]int, error) {
 			keep = append(keep, j)
 		}
 	}
-	return keep, nil
+	return keep
 }
 
 // OutputTap watches what the second map of site gives.

@@ -106,23 +106,23 @@ func TestPathIsGreedyLeastSquares(t *testing.T) {
 				best, least = without, fit.Error
 			}
 		}
-		got, err := path.Kept(width)
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := path.Kept(width)
 		if kept = best; !slices.Equal(got, kept) {
 			t.Fatalf("width %d: kept %v, want %v", width, got, kept)
 		}
-		loss, err := path.Loss(width)
-		if want := least * site.Second.Rows(vit.Shapes) / 2; err != nil || math.Abs(loss-want) > 0.02*want+1e-9 {
-			t.Errorf("width %d: predicted %g (%v), want %g", width, loss, err, want)
+		loss := path.Loss(width)
+		if want := least * site.Second.Rows(vit.Shapes) / 2; math.Abs(loss-want) > 0.02*want+1e-9 {
+			t.Errorf("width %d: predicted %g, want %g", width, loss, want)
 		}
 	}
-	if all, err := path.Kept(site.Hidden); err != nil || len(all) != site.Hidden {
-		t.Errorf("kept %d neurons at full width: %v", len(all), err)
+	if all := path.Kept(site.Hidden); len(all) != site.Hidden {
+		t.Errorf("kept %d neurons at full width", len(all))
 	}
-	if loss, err := path.Loss(site.Hidden); err != nil || loss != 0 {
-		t.Errorf("full width loses %g: %v", loss, err)
+	if loss := path.Loss(site.Hidden); loss != 0 {
+		t.Errorf("full width loses %g", loss)
+	}
+	if last := path.Kept(1); len(last) != 1 {
+		t.Errorf("kept %v at width 1", last)
 	}
 }
 
