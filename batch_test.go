@@ -1,0 +1,143 @@
+package nuwa_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"nuwa"
+	"nuwa/configs"
+	"nuwa/internal/fault"
+	"nuwa/testmodels"
+)
+
+// The models of a batch are bit for bit those of separate runs. Run again, it
+// keeps what is there; what is gone or damaged is made again, the same.
+func TestBatchEqualsSeparateRuns(t *testing.T) {
+	dir, err := testmodels.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	config := func() *configs.Config {
+		c, err := configs.Parse("batch.yaml", []byte(`
+base: `+in("vit_vehicles.onnx")+`
+data: {train: `+in("data/vehicles.zip")+`/train, labels: `+in("labels.txt")+`}
+defaults: {images: 16, seed: 3}
+tasks:
+  - {name: cars, classes: [car, truck]}
+  - {name: wrong, classes: [car, starship]}
+sizes: [{rate: 0.4}, {max-bytes: 1.5MB}]
+targets: [cpu, raspberry-pi]
+output: {dir: `+filepath.Join(work, "out")+`}`), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	began := map[string]int{}
+	batch := func() *nuwa.BatchResult {
+		t.Helper()
+		clear(began)
+		r, err := nuwa.Batch(t.Context(), nuwa.BatchOptions{Config: config(), Cores: 2, Cache: filepath.Join(work, "cache"), Progress: func(p nuwa.BatchProgress) {
+			if p.State == "done" {
+				began[p.Step]++
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if failed := r.Failed(); len(failed) != 4 || failed[0].Task != "wrong" || fault.KindOf(failed[0].Err) != fault.Data {
+			t.Errorf("failed: %+v", failed)
+		}
+		return r
+	}
+	first := batch()
+	for _, step := range []string{"base", "task cars", "cars rate-0.4", "cars bytes-1.5MB", "cars-rate-0.4-cpu.onnx"} {
+		if began[step] != 1 {
+			t.Errorf("%s was done %d times: %v", step, began[step], began)
+		}
+	}
+	content := map[string][]byte{}
+	for _, m := range first.Models {
+		if m.Task == "wrong" {
+			continue
+		}
+		if m.Status != nuwa.Made {
+			t.Fatalf("%+v", m)
+		}
+		if content[m.Output], err = os.ReadFile(m.Output); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := nuwa.Options{Model: in("vit_vehicles.onnx"), Data: in("data/vehicles.zip") + "/train", Labels: in("labels.txt"), Images: 16, Seed: 3,
+		Classes: []string{"car", "truck"}, SkipBench: true, Runtime: nuwa.Runtime{Threads: 1}}
+	for i, change := range map[int]func(*nuwa.Options){
+		1: func(o *nuwa.Options) { o.Rate = 0.4 },
+		2: func(o *nuwa.Options) { o.Budget.MaxBytes = 1.5e6 },
+	} {
+		alone := o
+		alone.Output = filepath.Join(work, "alone.onnx")
+		alone.Force = true
+		change(&alone)
+		if _, err := nuwa.Derive(t.Context(), alone); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(alone.Output)
+		if err != nil || !bytes.Equal(b, content[first.Models[i].Output]) {
+			t.Errorf("%s differs from a run of its own, %v", first.Models[i].Output, err)
+		}
+	}
+	if m := first.Models[2]; len(content[m.Output]) > 1.5e6 || len(content[m.Output]) < 1.35e6 || m.Result.Budget == nil {
+		t.Errorf("%d bytes where 1.5 MB are allowed", len(content[m.Output]))
+	}
+
+	// Nothing is done twice.
+	for _, m := range batch().Models[:4] {
+		if m.Status != nuwa.Kept || m.Result == nil {
+			t.Errorf("%s: %s", m.Output, m.Status)
+		}
+	}
+	if len(began) > 0 {
+		t.Errorf("done again: %v", began)
+	}
+
+	// What is gone is made again; a damaged entry is no harm.
+	lost := first.Models[1].Output
+	if err := os.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := filepath.Glob(filepath.Join(work, "cache", "*", "*.entry"))
+	if err != nil || len(entries) < 6 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	largest, size := "", int64(0)
+	for _, e := range entries {
+		if info, err := os.Stat(e); err == nil && info.Size() > size {
+			largest, size = e, info.Size()
+		}
+	}
+	if err := os.Truncate(largest, size-1); err != nil {
+		t.Fatal(err)
+	}
+	second := batch()
+	if began["cars-rate-0.4-cpu.onnx"] != 0 || began["cars-rate-0.4-raspberry-pi.onnx"] != 1 || second.Models[1].Status != nuwa.Made {
+		t.Errorf("done again: %v", began)
+	}
+	for name, want := range content {
+		if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s became another, %v", name, err)
+		}
+	}
+
+	// A file of someone else's is not replaced.
+	if err := os.WriteFile(lost, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	third, err := nuwa.Batch(t.Context(), nuwa.BatchOptions{Config: config(), Cores: 2, Cache: filepath.Join(work, "cache")})
+	if err != nil || fault.KindOf(third.Models[1].Err) != fault.Exists || third.Models[0].Status != nuwa.Kept {
+		t.Errorf("%+v, %v", third, err)
+	}
+}
