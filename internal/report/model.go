@@ -82,17 +82,21 @@ func (m *model) lede() string {
 	case m.RateAsked > 0:
 		fmt.Fprintf(&s, " (asked: %s)", percent(m.RateAsked, 0))
 	}
+	more := ""
 	if b := m.Summary.Bench; b != nil && len(b.Speedups) > 0 {
-		if x := b.Speedups[0].Median; x >= 1 {
-			fmt.Fprintf(&s, ", runs %.2f times as fast", x)
-		} else {
-			fmt.Fprintf(&s, ", runs at %.2f of the speed", x)
+		switch x := b.Speedups[0]; {
+		case x.Interval.Low < 1 && x.Interval.High > 1:
+			more = " The measurement cannot tell its speed from the base's."
+		case x.Median >= 1:
+			fmt.Fprintf(&s, ", runs %.2f times as fast", x.Median)
+		default:
+			fmt.Fprintf(&s, ", runs at %.2f of the speed", x.Median)
 		}
 	}
 	if a := m.Accuracy; a != nil {
 		s.WriteString(", and is " + a.verdict())
 	}
-	return s.String() + "."
+	return s.String() + "." + more
 }
 
 func (m *model) tiles(base, slim measure.Report) []tile {
@@ -125,6 +129,9 @@ func (m *model) tiles(base, slim measure.Report) []tile {
 		x, y := b.Models[0].Median, b.Models[1].Median
 		t := newTile(fmt.Sprintf("Latency, batch %d", b.Batch), figures.Duration(x), figures.Duration(y), float64(x), float64(y))
 		t.Change = fmt.Sprintf("%.2f× as fast", b.Speedups[0].Median)
+		if i := b.Speedups[0].Interval; i.Low < i.High {
+			t.Change += fmt.Sprintf(" (%.2f–%.2f)", i.Low, i.High)
+		}
 		t.Left = math.Min(100, 100/b.Speedups[0].Median)
 		out = append(out, t)
 	}
