@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"nuwa/exporter/target"
 	"nuwa/internal/data"
 	"nuwa/internal/fault"
 	"nuwa/internal/ort"
@@ -40,6 +41,10 @@ type Options struct {
 	Other       bool    // keep one more logit, the last, for all classes that are not wanted
 	FalseAccept float64 // part of the images of other classes that may be taken for wanted, 0 to 1; 0 means 0.05
 	Norms       string  // "fast": layer norms in the operators that ONNX Runtime is fastest at; "keep": as exported; "" means "fast"
+	Target      string  // a preset of package target, which says what is not said otherwise of Align, Norms, Fuse, Opset and Precision; "" for none
+	Fuse        string  // "ort": attention, GELU and biased products in ONNX Runtime's own operators; "onnx": in ONNX's; "" or "none": in plain ones
+	Opset       int     // the newest version of the operator set that the slim model may need; 0 for that of the base
+	Precision   string  // "fp32", "fp16" or "int8"; "" means "fp32"
 	Calibration string  // "images" or "synthetic"; "" means "images"
 	Images      int     // calibration images; 0 means the recipe's own number
 
@@ -129,7 +134,12 @@ func (o Options) withDefaults() (Options, error) {
 		}
 		return nil
 	}
+	if err := o.aim(); err != nil {
+		return o, err
+	}
 	for _, err := range []error{
+		choose("precision", &o.Precision, target.Precisions...),
+		choose("fuse", &o.Fuse, "", "none", "ort", "onnx"),
 		choose("recipe", &o.Recipe, "best", "paper"),
 		choose("purify", &o.Purify, "", "none", purify.STE, purify.First, purify.Second),
 		choose("logits", &o.Logits, "sliced", "full"),

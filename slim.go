@@ -44,7 +44,7 @@ func (s *size) newSlim(ctx context.Context, o Options, list []passes.Pass) (*sli
 	if m.state.Other != nil {
 		m.result.Classes = append(slices.Clone(s.classes), otherName)
 	}
-	return m, nil
+	return m, m.lower(ctx)
 }
 
 // finish puts provenance into the model and, unless it is a dry run, writes it:

@@ -13,6 +13,7 @@ import (
 // Lowering says what a consumer wants of a finished model. A zero field wants
 // nothing.
 type Lowering struct {
+	Clean     bool   // the model went through Cleaning before
 	Fold      bool   // constants folded, shape arithmetic frozen, idle nodes gone
 	Fuse      string // "ort" or "onnx": attention, GELU and biased products in fused operators; "none": fused operators spelled out
 	Opset     int64  // this version of the operator set
@@ -22,7 +23,7 @@ type Lowering struct {
 // Lower returns the passes that turn a model into what l wants, in order.
 func Lower(l Lowering) []Pass {
 	var list []Pass
-	if l.Fold || l.Fuse != "" || l.FastNorms {
+	if !l.Clean && (l.Fold || l.Fuse != "" || l.FastNorms) {
 		list = append(list, Cleaning...)
 	}
 	if l.Opset > 0 {

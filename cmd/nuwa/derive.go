@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"nuwa"
+	"nuwa/exporter/target"
 	"nuwa/internal/fault"
 )
 
@@ -78,6 +79,10 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.Bool("other", false, "keep one more logit that stands for all other classes; --data needs images of some, in folders of any name")
 	f.Float64("false-accept", 0.05, "with --other, part of the images of other classes that may be taken for wanted")
 	f.String("norms", "fast", "fast: layer norms in the operators that ONNX Runtime is fastest at; keep: as exported, for runtimes with a fused norm")
+	f.String("target", "", "a device to write for, where no flag says otherwise: "+strings.Join(target.Presets(), ", "))
+	f.String("fuse", "", "ort: attention, GELU and biased products in ONNX Runtime's own operators; onnx: in ONNX's; none: in plain ones")
+	f.Int("opset", 0, "the newest version of ONNX's operator set that the result may need, 11 or newer; 0 for that of the base")
+	f.String("precision", "", "fp32, fp16, or int8: linear maps in 8-bit integers, calibrated on the same images")
 	f.String("calibration", "images", "images, or synthetic: standard-normal inputs, for models without images")
 	f.Int("images", 0, "calibration images; 0 means the recipe's number")
 	f.Uint64("seed", 0, "seed of every random choice")
@@ -163,6 +168,14 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 	}
 	for _, p := range nuwa.Parts {
 		*p.Of(&o.Strategies) = v.GetString(p.Name)
+	}
+	if o.Target, o.Fuse, o.Opset, o.Precision = v.GetString("target"), v.GetString("fuse"), v.GetInt("opset"), v.GetString("precision"); o.Target != "" {
+		if !v.IsSet("align") {
+			o.Align = 0
+		}
+		if !v.IsSet("norms") {
+			o.Norms = ""
+		}
 	}
 	for _, flag := range []string{"qk", "vo", "align"} {
 		if n := v.GetInt(flag); n < 1 && v.IsSet(flag) {

@@ -88,6 +88,8 @@ func nodeMACs(n *graph.Node, s *engine.Shapes) (int64, error) {
 		return graph.Elements(d) * graph.Elements(wd[1:]), nil
 	case "Einsum":
 		return einsumMACs(n, shape)
+	case "Attention", "MultiHeadAttention":
+		return attentionMACs(n, shape)
 	}
 	return 0, nil
 }
@@ -117,4 +119,44 @@ func einsumMACs(n *graph.Node, shape func(*graph.Value) ([]int64, error)) (int64
 		}
 	}
 	return total, nil
+}
+
+// attentionMACs counts fused attention: the products of queries and keys and of
+// probabilities and values, and, where com.microsoft's Attention takes in the
+// linear maps of its one input, these. Operands of three axes are [B, tokens,
+// heads·width], of four [B, heads, tokens, width].
+func attentionMACs(n *graph.Node, shape func(*graph.Value) ([]int64, error)) (int64, error) {
+	x, err := shape(n.Input(0))
+	if err != nil {
+		return 0, err
+	}
+	if n.Op == "Attention" && n.Domain == "com.microsoft" {
+		w, err := shape(n.Input(1))
+		if err != nil || len(x) != 3 || len(w) != 2 {
+			return 0, err
+		}
+		sizes, ok := n.IntsAttr("qkv_hidden_sizes")
+		if !ok || len(sizes) != 3 {
+			sizes = []int64{w[1] / 3, w[1] / 3, w[1] / 3}
+		}
+		return x[0] * x[1] * (w[0]*w[1] + x[1]*(sizes[0]+sizes[2])), nil
+	}
+	if n.Input(1) == nil || n.Input(2) == nil {
+		return 0, fmt.Errorf("%s: packed operands are not counted", n)
+	}
+	k, err := shape(n.Input(1))
+	if err != nil {
+		return 0, err
+	}
+	v, err := shape(n.Input(2))
+	if err != nil || len(x) < 3 || len(k) < 3 || len(v) < 3 {
+		return 0, err
+	}
+	keys := k[len(k)-2]
+	queries := graph.Elements(x[:len(x)-1])
+	width := v[len(v)-1]
+	if len(v) == 3 && len(x) == 4 {
+		width /= x[1]
+	}
+	return queries * keys * (x[len(x)-1] + width), nil
 }
