@@ -13,6 +13,8 @@
 //	cleanup.Identities(m, nil)
 //	folded, err := cleanup.Fold(ctx, eng, m)             // constant subgraphs
 //	frozen, err := cleanup.Freeze(ctx, eng, m)           // shape arithmetic
+//	folded, err := cleanup.BatchNorms(m, shapes)         // into the maps before them
+//	apart, err := cleanup.Unpack(m, shapes)              // hidden layers from packed maps
 //
 // no Shape reads anything but a graph input, and what a Reshape reads as its
 // target is a constant, as far as the values at three batch sizes prove that
