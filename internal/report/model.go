@@ -130,7 +130,7 @@ func (m *model) tiles(base, slim measure.Report) []tile {
 		t := newTile(fmt.Sprintf("Latency, batch %d", b.Batch), figures.Duration(x), figures.Duration(y), float64(x), float64(y))
 		t.Change = fmt.Sprintf("%.2f× as fast", b.Speedups[0].Median)
 		if i := b.Speedups[0].Interval; i.Low < i.High {
-			t.Change += fmt.Sprintf(" (%.2f–%.2f)", i.Low, i.High)
+			t.Change += fmt.Sprintf(" (%.2f\u2060–\u2060%.2f)", i.Low, i.High)
 		}
 		t.Left = math.Min(100, 100/b.Speedups[0].Median)
 		out = append(out, t)

@@ -34,7 +34,7 @@ func TestModelPage(t *testing.T) {
 		"slim.onnx A slim model of vit.onnx for 3 of its 6 classes: cat, dog and eel. It needs 50.0 % fewer multiply-accumulates (asked: 50.0 %), runs 2.00 times as fast,",
 		"and is right on 2.0 points fewer images than the base when it decides among the same classes.",
 		"Accuracy 94.0 % restricted base 96.0 % −2.0 points", "MACs per image 50.0 M base 100 M −50.0 %", "Parameters 1.00 M base 2.00 M", "File 4.00 MB base 8.00 MB",
-		"Latency, batch 1 5.00 ms base 10.0 ms 2.00× as fast (1.80–2.20)",
+		"Latency, batch 1 5.00 ms base 10.0 ms 2.00× as fast (1.80\u2060–\u20602.20)",
 		"Judged on zoo/test: 150 images of the wanted classes.",
 		"base all 6 86.0 % 83.0 to 87.0 86.0 % 0.140", "base the wanted 3 96.0 % 93.0 to 97.0", "slim all 3 94.0 % 91.0 to 95.0",
 		"The honest yardstick is the base deciding among the same classes", "known to about ±2.0 points",
@@ -53,7 +53,7 @@ func TestBusy(t *testing.T) {
 	r := sample("slim.onnx", 0.5, "cat", "dog")
 	r.Summary.Bench.Speedups[0].Interval = measure.Interval{Low: 0.6, High: 7.7}
 	_, text := show(t, r)
-	holds(t, text, "The measurement cannot tell its speed from the base's.", "2.00× as fast (0.60–7.70)")
+	holds(t, text, "The measurement cannot tell its speed from the base's.", "2.00× as fast (0.60\u2060–\u20607.70)")
 }
 
 // TestOther has a logit for all other classes.
