@@ -77,6 +77,9 @@ type Recipe = passes.Recipe
 // Parts lists what a recipe is made of, with all strategies.
 var Parts = passes.Parts
 
+// Recipes are the named ones.
+var Recipes = passes.Recipes
+
 // recipe returns the named recipe with the strategies that o chooses itself.
 func (o Options) recipe() Recipe {
 	r, _ := passes.Named(o.Recipe, o.Strategies) // withDefaults has checked it

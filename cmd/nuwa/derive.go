@@ -69,7 +69,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.String("hidden", "", "hidden neurons per block, as N or N%, instead of a rate")
 	budgetFlags(f)
 	f.Int("align", 8, "widths are multiples of this")
-	f.String("recipe", "best", "paper or best: what the choices below are unless given")
+	f.String("recipe", "best", "paper or best: the strategies that are not named below (see nuwa help recipes)")
 	for _, p := range nuwa.Parts {
 		f.String(p.Name, "", p.Doc+": "+p.Names())
 	}

@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"nuwa"
 	"nuwa/internal/fault"
 )
 
@@ -38,6 +41,7 @@ func topics() []*cobra.Command {
 	}
 	fmt.Fprintln(&codes, "\nNo error leaves a file half-written.")
 	return []*cobra.Command{
+		{Use: "recipes", Short: "What a recipe is made of", Long: recipes()},
 		{Use: "exit-codes", Short: "What the exit codes mean", Long: strings.TrimSpace(codes.String())},
 		{Use: "labels", Short: "Images and their classes from a CSV", Long: `Wherever images are taken, a CSV (or TSV) may stand for a folder of folders. Each
 line holds an image and its classes:
@@ -78,4 +82,38 @@ commands: each takes the keys that are flags of its own.
   mean: [0.485, 0.456, 0.406]
   std: [0.229, 0.224, 0.225]`},
 	}
+}
+
+// recipes explains every strategy, and which of them the named recipes take.
+func recipes() string {
+	var b strings.Builder
+	b.WriteString("A recipe is one strategy for each part of the work. A flag of the part's name\ntakes another than the recipe's.\n")
+	for _, p := range nuwa.Parts {
+		fmt.Fprintf(&b, "\n--%s: %s\n", p.Name, p.Doc)
+		for _, c := range p.Choices {
+			var in []string
+			for _, name := range slices.Sorted(maps.Keys(nuwa.Recipes)) {
+				r := nuwa.Recipes[name]
+				if *p.Of(&r) == c.Name {
+					in = append(in, name)
+				}
+			}
+			fmt.Fprintf(&b, "  %-14s %s", c.Name, c.Doc)
+			if len(in) > 0 {
+				fmt.Fprintf(&b, " [%s]", strings.Join(in, ", "))
+			}
+			b.WriteByte('\n')
+		}
+	}
+	b.WriteString(`
+With C the second moment of hidden activations, W the weights that read them
+and F the second moment of the gradient of the loss where they are added up, one
+row per neuron, second-order selection drops the neuron j of least
+
+  W_j·F·W_jᵀ / [C⁻¹]_jj
+
+C being that of the neurons left and W solved again after each. Sensitivity
+weighs this, and Σ σ² over the singular values that attention gives up, by how
+many rows of an image are concerned, and against the cost saved.`)
+	return b.String()
 }
