@@ -18,6 +18,7 @@ import (
 	"nuwa/internal/fault"
 	"nuwa/internal/report"
 	"nuwa/internal/steps"
+	"nuwa/passes"
 )
 
 // BatchOptions say what Batch shall make and with what. Config is needed.
@@ -205,6 +206,14 @@ func (b *batch) options(t configs.Task, s configs.Size, at configs.Target) (Opti
 		o.Budget.MaxMemory = target.MaxMemory
 	}
 	o.latencyThreads = target.Threads
+	for i, text := range d.Strategies {
+		part, strategy, ok := strings.Cut(text, "=")
+		at := slices.IndexFunc(Parts, func(p passes.Part) bool { return p.Name == part })
+		if !ok || at < 0 {
+			return o, &fault.Error{Kind: fault.Usage, Where: fmt.Sprintf("defaults.strategies[%d]", i), Got: fmt.Sprintf("%q", text), Want: "PART=STRATEGY, as in select=second"}
+		}
+		*Parts[at].Of(&o.Strategies) = strategy
+	}
 	return o.withDefaults()
 }
 

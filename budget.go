@@ -3,9 +3,7 @@ package nuwa
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -16,8 +14,6 @@ import (
 	"nuwa/internal/fault"
 	"nuwa/internal/measure"
 	"nuwa/internal/report"
-	"nuwa/internal/search"
-	"nuwa/passes"
 )
 
 // Budget are limits that a rate is found for: the lowest one that meets all of
@@ -158,80 +154,4 @@ func (s *slim) validate(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	return a.Restricted.Quality(a.MultiLabel, s.task.o.Purification.Balance), nil
-}
-
-// size slims what the task has learned: to the rate or the widths of o, or to
-// the rate that its budget asks for, which is found by trying.
-func (t *task) size(ctx context.Context, o Options, slimming, finishing []passes.Pass) (*size, error) {
-	if o.Budget.IsZero() {
-		return t.newSize(ctx, o, slimming)
-	}
-	limits := t.limits(o.Budget)
-	found := &Found{}
-	var best *size
-	try := func(rate float64) (excess float64, err error) {
-		at := o
-		at.Rate, at.Budget = rate, Budget{}
-		s, err := t.newSize(ctx, at, slimming)
-		if fault.KindOf(err) == fault.Unreachable {
-			found.Trials = append(found.Trials, report.Trial{Rate: rate})
-			return 0, search.ErrBeyond
-		}
-		if err != nil {
-			return 0, err
-		}
-		m, err := s.newSlim(ctx, at, finishing)
-		if err != nil {
-			return 0, err
-		}
-		trial := report.Trial{Rate: rate}
-		excess = math.Inf(-1)
-		for i := range limits {
-			l := &limits[i]
-			if l.Met, err = l.measure(ctx, m); err != nil {
-				return 0, err
-			}
-			trial.Values = append(trial.Values, l.Met)
-			if l.What == "accuracy" {
-				excess = l.Bound - l.Met
-			} else {
-				excess = max(excess, l.Met/l.Bound-1)
-			}
-		}
-		found.Trials = append(found.Trials, trial)
-		o.Log.Info("budget", "rate", rate, "excess", excess)
-		o.Progress("search", len(found.Trials), 0)
-		if higher := best != nil && rate > best.state.Options.Rate; excess <= 0 && (best == nil || higher == (o.Budget.MinAccuracy > 0)) {
-			best, found.Limits = s, nil
-			for _, l := range limits {
-				found.Limits = append(found.Limits, l.Limit)
-			}
-		}
-		return excess, nil
-	}
-	var err error
-	if o.Budget.MinAccuracy > 0 {
-		_, err = search.Highest(try)
-	} else {
-		_, err = search.Lowest(try)
-	}
-	if errors.Is(err, search.ErrNone) {
-		return nil, t.unmet(limits)
-	}
-	if err != nil {
-		return nil, err
-	}
-	best.budget = found
-	return best, nil
-}
-
-// unmet words that no rate meets the limits, as last measured.
-func (t *task) unmet(limits []limit) error {
-	e := &fault.Error{Kind: fault.Unreachable, Where: "budget", Remedy: "ask for less, or give a smaller --align"}
-	for _, l := range limits {
-		if (l.Met > l.Bound) != (l.What == "accuracy") {
-			e.Where, e.Want, e.Got = "budget: "+l.What, fmt.Sprintf("%.4g", l.Bound), fmt.Sprintf("%.4g at the nearest", l.Met)
-		}
-	}
-	return e
 }

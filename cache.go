@@ -118,7 +118,7 @@ func (o Options) ofTask() Options {
 	o.Rate, o.Widths, o.Budget, o.Align, o.Norms = 0, Widths{}, Budget{}, 0, ""
 	o.Preprocess, o.Runtime, o.Cache, o.Classes = Preprocess{}, Runtime{}, "", nil
 	o.Force, o.DryRun, o.SkipBench, o.Log, o.Progress = false, false, false, nil, nil
-	o.latencyThreads = 0
+	o.split, o.latencyThreads = 0, 0
 	o.Purification.Checkpoint, o.Purification.Watch = "", nil
 	return o
 }

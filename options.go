@@ -60,7 +60,8 @@ type Options struct {
 	Log      *slog.Logger                        // nil discards
 	Progress func(stage string, done, total int) // nil for none; total 0 when it is not known
 
-	latencyThreads int // that Budget.MaxLatency is measured with; 0 means those of Runtime
+	split          float64 // factor on what the recipe's ρ rule has attention lose; 0 means 1
+	latencyThreads int     // that Budget.MaxLatency is measured with; 0 means those of Runtime
 }
 
 // Widths are widths per head or block. Zero leaves a part alone.

@@ -19,7 +19,7 @@ type size struct {
 
 // sizeOptions sets what the passes are told about one size.
 func (o Options) sizeOptions(p *passes.Options) {
-	p.Rate, p.Part, p.Align, p.KeepNorms, p.Fixed = o.Rate, o.Widths.Part, o.Align, o.Norms == "keep", nil
+	p.Rate, p.Split, p.Part, p.Align, p.KeepNorms, p.Fixed = o.Rate, o.split, o.Widths.Part, o.Align, o.Norms == "keep", nil
 	if w := o.Widths; !w.IsZero() {
 		p.Fixed = &passes.Width{QK: w.QK, VO: w.VO, Hidden: w.Hidden}
 	}

@@ -43,6 +43,7 @@ type Preprocess struct {
 // Defaults are what all models of a batch are made with.
 type Defaults struct {
 	Recipe      string        `mapstructure:"recipe" doc:"paper, or the better best" enum:"best paper"`
+	Strategies  []string      `mapstructure:"strategies" doc:"in the place of the recipe's, as PART=STRATEGY; see the flags of nuwa derive"`
 	Logits      string        `mapstructure:"logits" doc:"sliced: only the wanted logits; full: the others masked" enum:"sliced full"`
 	Purify      string        `mapstructure:"purify" doc:"how neurons that hurt are found first; ste for recipe paper, none for best when not said" enum:"none ste first second"`
 	PurifyLoss  string        `mapstructure:"purify-loss" doc:"classes that the loss is over" enum:"all wanted"`

@@ -80,6 +80,7 @@ type State struct {
 type Options struct {
 	Recipe    Recipe
 	Rate      float64
+	Split     float64 // factor on what the ρ rule has attention lose of its squared singular values; 0 means 1
 	Fixed     *Width  // explicit widths instead of a rate; zero leaves a part alone
 	Part      float64 // explicit hidden widths as a part of each block's
 	Align     int

@@ -23,7 +23,8 @@ type Limit struct {
 // Trial is a model that was tried.
 type Trial struct {
 	Rate   float64   `json:"rate"`
-	Values []float64 `json:"values"` // one per limit; none where the rate cannot be reached
+	Split  float64   `json:"split,omitempty"` // factor on what the recipe\'s ρ rule has attention lose; 0 means 1
+	Values []float64 `json:"values"`          // one per limit; none where the rate cannot be reached
 }
 
 // Amount prints a value of what is limited.
