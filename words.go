@@ -83,7 +83,11 @@ func (in *Inspection) parts() []part {
 	return parts
 }
 
-var quoted = regexp.MustCompile(` "[^"]*"`)
+// Names in reasons: of nodes, behind their operator, and of values.
+var (
+	nodeName  = regexp.MustCompile(`([A-Z][A-Za-z]*) "[^"]*"`)
+	valueName = regexp.MustCompile(`"[^"]*"`)
+)
 
 // LeftAlone groups what was declined by part and reason, names of nodes and
 // values left out.
@@ -91,7 +95,7 @@ func (in *Inspection) LeftAlone() []string {
 	var order []string
 	places := map[string]int{}
 	for _, d := range in.Declined {
-		key := d.What + ": " + quoted.ReplaceAllString(d.Reason, "")
+		key := d.What + ": " + valueName.ReplaceAllString(nodeName.ReplaceAllString(d.Reason, "$1"), "one value")
 		if places[key] == 0 {
 			order = append(order, key)
 		}

@@ -312,6 +312,9 @@ func (r *region) throughNary(f *finder, n *graph.Node, l lanes, give func(*graph
 			}
 			continue
 		}
+		if !wide && normalizes(n) {
+			return n.String() + " normalizes over the hidden channels"
+		}
 		if !wide {
 			return fmt.Sprintf("%s mixes hidden channels with %q, which has no channel of its own for each", n, x.Name())
 		}
