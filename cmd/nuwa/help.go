@@ -80,7 +80,12 @@ commands: each takes the keys that are flags of its own.
   classes: [cat, dog, ship]
   rate: 0.4
   mean: [0.485, 0.456, 0.406]
-  std: [0.229, 0.224, 0.225]`},
+  std: [0.229, 0.224, 0.225]
+
+What nuwa batch reads is another file, with tasks, sizes and targets in it: see
+nuwa config init and nuwa config schema. Its single values can be set in the
+environment too, as NUWA_ and the keys that lead to them (NUWA_DATA_TRAIN,
+NUWA_DEFAULTS_SEED).`},
 	}
 }
 
