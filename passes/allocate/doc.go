@@ -20,4 +20,7 @@
 // the full widths down to the smallest ones, a step at a time; the rate only
 // says where on the path to stop, at the point nearest to it. A higher rate
 // therefore never gives any layer more width.
+//
+// Competition is the rule that lets q/k, v/o and hidden widths of all blocks
+// compete for one budget by what each is predicted to lose.
 package allocate
