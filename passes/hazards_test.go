@@ -229,7 +229,7 @@ func TestTraps(t *testing.T) {
 			h := s.node("Exp", []*graph.Value{s.linear(x, 8, 12)})
 			h = s.node("Div", []*graph.Value{h, s.node("ReduceSum", []*graph.Value{h, s.ints(2)})})
 			return s.done(s.linear(h, 12, 8))
-		}, [3]int{0, 0, 0}, "mixes hidden channels"},
+		}, [3]int{0, 0, 0}, "normalizes over the hidden channels"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
