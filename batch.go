@@ -199,6 +199,7 @@ func (b *batch) options(t configs.Task, s configs.Size, at configs.Target) (Opti
 	if o.Align == 0 {
 		o.Align = target.Align
 	}
+	o.Fuse, o.Opset, o.Precision = target.Fuse, target.Opset, target.Precision
 	if !o.Budget.IsZero() && target.MaxLatency > 0 && o.Budget.MinAccuracy == 0 && (o.Budget.MaxLatency == 0 || target.MaxLatency < o.Budget.MaxLatency) {
 		o.Budget.MaxLatency = target.MaxLatency
 	}

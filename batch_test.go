@@ -75,8 +75,8 @@ output: {dir: `+filepath.Join(work, "out")+`}`), nil)
 	o := nuwa.Options{Model: in("vit_vehicles.onnx"), Data: in("data/vehicles.zip") + "/train", Labels: in("labels.txt"), Images: 16, Seed: 3,
 		Classes: []string{"car", "truck"}, SkipBench: true, Runtime: nuwa.Runtime{Threads: 1}}
 	for i, change := range map[int]func(*nuwa.Options){
-		1: func(o *nuwa.Options) { o.Rate = 0.4 },
-		2: func(o *nuwa.Options) { o.Budget.MaxBytes = 1.5e6 },
+		1: func(o *nuwa.Options) { o.Rate, o.Target = 0.4, "raspberry-pi" },
+		2: func(o *nuwa.Options) { o.Budget.MaxBytes, o.Target = 1.5e6, "cpu" },
 	} {
 		alone := o
 		alone.Output = filepath.Join(work, "alone.onnx")

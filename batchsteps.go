@@ -97,7 +97,7 @@ type finished struct {
 func (m *batchModel) key() cache.Key {
 	o := m.o
 	about := m.task.task.store.about
-	return append(slices.Clone(about), "model", o.Rate, o.Widths, o.Budget, o.Align, o.Norms, o.SkipBench, o.latencyThreads)
+	return append(slices.Clone(about), "model", o.Rate, o.Widths, o.Budget, o.Align, o.Norms, o.Fuse, o.Opset, o.Precision, o.SkipBench, o.latencyThreads)
 }
 
 // keep takes note of a model that is proven and is about to get its name.
