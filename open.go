@@ -107,6 +107,9 @@ func openAny(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path
 	if err := engine.Safe(m); err != nil {
 		return nil, inFile(path, err)
 	}
+	if engine.Align(m) {
+		importer.Unload()
+	}
 	multi, _ := m.Meta(metaMultiLabel)
 	f := &opened{path: path, model: m, multi: multi == "true"}
 	if err := f.findPreprocess(o); err != nil {
