@@ -87,26 +87,60 @@ func runMLP(ctx context.Context, s *State) (string, error) {
 	if len(sites) == 0 {
 		return "", nil
 	}
-	if s.Options.Recipe.Statistics == StatisticsSlim {
-		if s.Feeds == nil {
-			return "", noFeeds()
-		}
-		moments, err := mlp.Calibrate(ctx, s.Engine, s.Model, s.ViT.Shapes, sites, s.Feeds)
+	if s.Options.Recipe.Statistics != StatisticsSlim {
+		return counted(len(layers), "hidden layers slimmed"), s.pruneHidden(layers)
+	}
+	if s.Feeds == nil {
+		return "", noFeeds()
+	}
+	before := s.Model.Clone() // statistics are those of the full hidden layers, whichever goes first
+	for from := 0; from < len(layers); {
+		to := within(sites[from:], momentBytes) + from
+		moments, err := mlp.Calibrate(ctx, s.Engine, before, s.ViT.Shapes, sites[from:to], s.Feeds)
 		if err != nil {
 			return "", err
 		}
-		for i := range layers {
-			layers[i].evidence = &mlp.Evidence{Moments: moments[i], F: layers[i].evidence.F, Taylor: layers[i].evidence.Taylor}
+		group := layers[from:to]
+		for i := range group {
+			group[i].evidence = &mlp.Evidence{Moments: moments[i], F: group[i].evidence.F, Taylor: group[i].evidence.Taylor}
+		}
+		if err := s.pruneHidden(group); err != nil {
+			return "", err
+		}
+		for i := range group {
+			group[i].evidence = nil // which may take more memory than all weights
+		}
+		from = to
+	}
+	return counted(len(layers), "hidden layers slimmed"), nil
+}
+
+// momentBytes is how much memory the statistics of hidden layers may take at
+// once; a layer that needs more is taken alone.
+const momentBytes = 512 << 20
+
+// within returns how many of sites, the first at least, have second moments
+// that together take no more than so many bytes.
+func within(sites []*structure.MLP, bytes int) int {
+	total := 0
+	for i, m := range sites {
+		if total += 8 * m.Hidden * m.Hidden; total > bytes {
+			return max(1, i)
 		}
 	}
+	return len(sites)
+}
+
+// pruneHidden chooses the neurons of layers and refits.
+func (s *State) pruneHidden(layers []hiddenLayer) error {
 	for _, l := range layers {
 		keep, err := s.choose(l)
 		if err != nil {
-			return "", fmt.Errorf("block %d: %w", l.block, err)
+			return fmt.Errorf("block %d: %w", l.block, err)
 		}
 		if s.Options.Recipe.Reconstruct == ReconstructNone {
 			if err := mlp.Take(s.Model, l.site, keep); err != nil {
-				return "", fmt.Errorf("block %d: %w", l.block, err)
+				return fmt.Errorf("block %d: %w", l.block, err)
 			}
 			continue
 		}
@@ -116,13 +150,13 @@ func runMLP(ctx context.Context, s *State) (string, error) {
 		}
 		fit, err := mlp.Prune(s.Model, l.site, l.evidence.Moments, keep, options)
 		if err != nil {
-			return "", fmt.Errorf("block %d: %w", l.block, err)
+			return fmt.Errorf("block %d: %w", l.block, err)
 		}
 		if fit.Cond.Ill() {
 			s.note("block %d: the refit of the hidden layer is %s", l.block, fit.Cond)
 		}
 	}
-	return counted(len(sites), "hidden layers slimmed"), nil
+	return nil
 }
 
 // hiddenLayer is one to be pruned.

@@ -43,7 +43,7 @@ func attention(w *writer) ([]*graph.Value, string) {
 		}
 		k, v = w.repeat(k, heads[1], heads[0]/heads[1], keys, width[1]), w.repeat(v, heads[2], heads[0]/heads[1], keys, width[2])
 	}
-	bias, reason := w.known(n.Input(3), n.IntAttr("is_causal", 0) != 0, queries, keys)
+	bias, reason := w.visible(n.Input(3), n.IntAttr("is_causal", 0) != 0, queries, keys)
 	if reason != "" {
 		return nil, reason
 	}

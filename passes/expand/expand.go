@@ -76,13 +76,14 @@ func opName(n *graph.Node) string {
 func Expand(m *graph.Model, shapes *engine.Shapes) Expanded {
 	var done Expanded
 	var kept tally
+	stands := map[*graph.Value]*graph.Value{}
 	for _, n := range slices.Clone(m.Graph.Nodes()) {
 		if !concerns(m, n) {
 			continue
 		}
 		why := "it is not known to be made of plain operators"
 		if f := rules[opName(n)]; f != nil {
-			why = replace(m, shapes, n, f)
+			why = replace(m, shapes, stands, n, f)
 		} else if integers[n.Op] {
 			why = "it computes in integers"
 		} else if n.Domain == "com.microsoft.nchwc" {
@@ -110,10 +111,11 @@ var integers = map[string]bool{
 	"QuantizeLinear": true, "DequantizeLinear": true, "MatMulNBits": true, "MatMulBnb4": true, "MulInteger": true, "ReduceSumInteger": true,
 }
 
-// replace writes n out by f, or tells why not.
-func replace(m *graph.Model, shapes *engine.Shapes, n *graph.Node, f rule) (why string) {
+// replace writes n out by f, or tells why not. What stands for a result of n is
+// recorded, so that what is known of that result is known of it.
+func replace(m *graph.Model, shapes *engine.Shapes, stands map[*graph.Value]*graph.Value, n *graph.Node, f rule) (why string) {
 	nodes, consts := len(m.Graph.Nodes()), len(m.Graph.Consts())
-	results, why := f(newWriter(m, shapes, n))
+	results, why := f(newWriter(m, shapes, stands, n))
 	for i, v := range n.Outputs() {
 		if why == "" && v != nil && len(v.Uses()) > 0 && (i >= len(results) || results[i] == nil) {
 			why = fmt.Sprintf("its result %d is used", i)
@@ -125,6 +127,7 @@ func replace(m *graph.Model, shapes *engine.Shapes, n *graph.Node, f rule) (why 
 	}
 	for i, v := range n.Outputs() {
 		if v != nil && len(v.Uses()) > 0 {
+			stands[results[i]] = v
 			v.ReplaceUses(results[i])
 		}
 	}

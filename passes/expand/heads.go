@@ -112,11 +112,11 @@ func (w *writer) onlyBefore(queries, keys int64) *graph.Value {
 	return w.g.AddConst(w.label+"/mask", t)
 }
 
-// known turns a constant mask, of flags or of numbers, and causality into what
+// visible turns a constant mask, of flags or of numbers, and causality into what
 // is added to the logits. A row of queries that sees no key at all has no
 // softmax, so such a mask is refused. Keys that the mask does not reach are not
 // seen.
-func (w *writer) known(mask *graph.Value, causal bool, queries, keys int64) (*graph.Value, string) {
+func (w *writer) visible(mask *graph.Value, causal bool, queries, keys int64) (*graph.Value, string) {
 	if mask == nil && !causal {
 		return nil, ""
 	}

@@ -42,7 +42,7 @@ func embedNorm(w *writer) ([]*graph.Value, string) {
 	case tokens == 0:
 		return nil, "the number of tokens is not fixed"
 	}
-	w.elem = w.shapes.Elem(n.Input(2))
+	w.elem = w.elemOf(n.Input(2))
 	look := func(table, ids *graph.Value) *graph.Value { return w.op("Gather", table, ids) }
 	x := look(n.Input(2), n.Input(0))
 	if ids := n.Input(8); ids != nil {

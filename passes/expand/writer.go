@@ -13,18 +13,19 @@ type writer struct {
 	g      *graph.Graph
 	n      *graph.Node
 	shapes *engine.Shapes
+	stands map[*graph.Value]*graph.Value // what was written already, by the result it stands for
 	opset  int64
 	label  string      // what names of new nodes begin with
 	elem   graph.DType // what n computes in
 }
 
-func newWriter(m *graph.Model, shapes *engine.Shapes, n *graph.Node) *writer {
-	w := &writer{m: m, g: m.Graph, n: n, shapes: shapes, opset: m.Opset(""), label: n.Name, elem: graph.Float32}
+func newWriter(m *graph.Model, shapes *engine.Shapes, stands map[*graph.Value]*graph.Value, n *graph.Node) *writer {
+	w := &writer{m: m, g: m.Graph, n: n, shapes: shapes, stands: stands, opset: m.Opset(""), label: n.Name, elem: graph.Float32}
 	if w.label == "" {
 		w.label = n.Op
 	}
 	if x := n.Input(0); x != nil {
-		w.elem = shapes.Elem(x)
+		w.elem = w.elemOf(x)
 	}
 	return w
 }
@@ -108,7 +109,17 @@ func (w *writer) cast(v *graph.Value, to graph.DType) *graph.Value {
 
 // dims returns the dimensions of a value that was there before; ok is false
 // where they are not known.
-func (w *writer) dims(v *graph.Value) ([]engine.Size, bool) { return w.shapes.Of(v) }
+func (w *writer) dims(v *graph.Value) ([]engine.Size, bool) { return w.shapes.Of(w.known(v)) }
+
+func (w *writer) elemOf(v *graph.Value) graph.DType { return w.shapes.Elem(w.known(v)) }
+
+// known is v, or the result that v stands for.
+func (w *writer) known(v *graph.Value) *graph.Value {
+	if was := w.stands[v]; was != nil {
+		return was
+	}
+	return v
+}
 
 // fixed returns the dimension of v counted from the end, 0 if it is not known
 // or depends on the batch.

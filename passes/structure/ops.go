@@ -79,6 +79,8 @@ func why(n *graph.Node) string {
 	switch {
 	case n == nil:
 		return "it comes straight from an input or a constant, not from a linear map"
+	case quantized(n) != nil:
+		return "it is quantized (" + quantized(n).String() + "); take the model as it was before"
 	case n.Is(normOps...), n.Is("Div", "Mul") && normalizes(n):
 		return "it is normalized (" + n.String() + ") between the linear map and the product"
 	case n.Is(naryOps...) && len(computed(n)) > 1:
@@ -91,6 +93,24 @@ func why(n *graph.Node) string {
 		return n.String() + " moves elements to places that are only known at run time"
 	}
 	return n.String() + " is not a plain scaling or rearrangement of channels"
+}
+
+// quantized returns the operator that makes n, or what n scales, a product of
+// quantized numbers: nil if there is none.
+func quantized(n *graph.Node) *graph.Node {
+	for _, v := range n.Inputs() {
+		if v == nil || v.Producer() == nil {
+			continue
+		}
+		p := v.Producer()
+		if n.Is("MatMul", "Gemm", "Conv") && p.Is("DequantizeLinear") {
+			return p
+		}
+		if p.Is("Cast") && p.Input(0) != nil && p.Input(0).Producer().Is("MatMulInteger", "ConvInteger") {
+			return p.Input(0).Producer()
+		}
+	}
+	return nil
 }
 
 // normalizes reports whether n scales one tensor by a reduction of a tensor, as
