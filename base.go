@@ -65,7 +65,7 @@ func (b *base) sizes(ctx context.Context) (measure.Size, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.size == nil {
-		size, err := measure.SizeOf(ctx, b.eng, b.file.model, b.file.path)
+		size, err := sizeOf(ctx, b.eng, b.file.model, b.file.path)
 		if err != nil {
 			return size, err
 		}

@@ -52,7 +52,7 @@ func Compare(ctx context.Context, o CompareOptions) (*Summary, error) {
 	tellApart(base, slim)
 	sum := &Summary{Models: []measure.Report{{Name: base.label()}, {Name: slim.label()}}}
 	for i, f := range []*opened{base, slim} {
-		size, err := measure.SizeOf(ctx, eng, f.model, f.path)
+		size, err := sizeOf(ctx, eng, f.model, f.path)
 		if err != nil {
 			return nil, inFile(f.path, err)
 		}

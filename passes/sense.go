@@ -53,6 +53,10 @@ func runSense(ctx context.Context, s *State) (string, error) {
 	}
 	var of *calibrate.Senses
 	err = s.remember("statistics", &of, func() (err error) {
+		if len(watches) == 0 {
+			of = &calibrate.Senses{}
+			return nil
+		}
 		of, err = calibrate.Sense(ctx, s.Engine, s.Model, logits, labels, watches, s.Feeds)
 		return err
 	})

@@ -154,6 +154,9 @@ func TestZooDerives(t *testing.T) {
 					r, err = nuwa.Derive(t.Context(), o)
 				}
 			}
+			if fault.KindOf(err) == fault.Unreachable && sitesOf(t, c) == 0 {
+				return
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,4 +183,15 @@ func TestZooDerives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sitesOf counts the sites of a model that may be pruned.
+func sitesOf(t *testing.T, c testmodels.Model) int {
+	t.Helper()
+	in, err := nuwa.Inspect(t.Context(), nuwa.InspectOptions{Model: c.Path(), Runtime: nuwa.Runtime{Threads: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	can, _ := in.Sites()
+	return can
 }
