@@ -45,7 +45,7 @@ var operators embed.FS
 // 1.2x each.
 var presets = []Target{
 	{Name: "cpu", Provider: "CPU", Align: 16, Precision: "fp32", Fuse: "ort", Norms: "fast"},
-	{Name: "raspberry-pi", Provider: "CPU", Threads: 4, Opset: 17, Align: 8, Precision: "fp32", Batch: 1, Fuse: "ort", Norms: "fast"},
+	{Name: "raspberry-pi", Provider: "CPU", Threads: 4, Opset: 17, Align: 16, Precision: "fp32", Batch: 1, Fuse: "ort", Norms: "fast"},
 	{Name: "tensorrt", Provider: "TensorRT", Opset: 24, Align: 8, Precision: "fp16", Fuse: "none", Norms: "keep",
 		ProviderOptions: map[string]string{"trt_fp16_enable": "1"}},
 	{Name: "openvino", Provider: "OpenVINO", Opset: 17, Align: 16, Precision: "fp32", Fuse: "none", Norms: "keep"},
