@@ -20,8 +20,9 @@ import (
 const judgeBatch = 16
 
 // keepBatch is the largest batch whose activations are held rather than
-// computed again: below it they are small beside the weights.
-const keepBatch = 4
+// computed again: from the next on they weigh more than all else on a model of
+// DeiT-S's size.
+const keepBatch = 1
 
 // network is the model with a mask on each hidden layer, in ONNX Runtime twice:
 // forward to the logits, and to the gradients of the loss.
