@@ -119,10 +119,10 @@ type probe struct {
 func newProbe(m *graph.Model, types map[string]graph.DType) *probe {
 	p := &probe{model: m.Clone(), opset: m.Opset(""), types: types, shape: map[string]string{}, elems: map[string]string{}}
 	g := p.model.Graph
-	read := map[*graph.Value]bool{} // a further result that nothing reads need not be given
+	read := map[*graph.Value]bool{} // a further result that nothing reads need not be given, unless all are parts of one
 	for _, n := range g.Nodes() {
 		for i, v := range n.Outputs() {
-			read[v] = v != nil && (i == 0 || len(v.Uses()) > 0)
+			read[v] = v != nil && (i == 0 || n.Is("Split") || len(v.Uses()) > 0)
 		}
 	}
 	dropOutputs(g)

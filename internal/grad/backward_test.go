@@ -46,7 +46,7 @@ func TestRefusals(t *testing.T) {
 		kind            fault.Kind
 		says            string
 	}{
-		{"no rule", "loss", "x", chain(14, "Tanh", "CumSum", "Tanh"), fault.Unsupported, `CumSum "the CumSum"`},
+		{"no rule", "loss", "x", chain(14, "Tanh", "Hardmax", "Tanh"), fault.Unsupported, `Hardmax "the Hardmax"`},
 		{"no such value", "loss", "y", chain(14, "Tanh"), fault.Usage, `"y"`},
 		{"no such loss", "cost", "x", chain(14, "Tanh"), fault.Usage, `"cost"`},
 		{"many losses", "last", "x", chain(14, "Tanh"), fault.Usage, `"last"`},
