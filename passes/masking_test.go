@@ -53,7 +53,11 @@ func TestPrunedEqualsMasked(t *testing.T) {
 			vit := passtest.Clean(t, m)
 			full := m.Clone()
 			rebuildAll(t, full)
-			passtest.Near(t, "rebuilt at the present widths", passtest.Run(t, m), passtest.Run(t, full), equal)
+			masked, padded := 1e-5, equal
+			if computesInHalf(m) {
+				masked, padded = 5e-3, 5e-3
+			}
+			passtest.Near(t, "rebuilt at the present widths", passtest.Run(t, m), passtest.Run(t, full), padded)
 
 			rng := seeded(c.name)
 			ref := newReference(t, m)
@@ -77,7 +81,7 @@ func TestPrunedEqualsMasked(t *testing.T) {
 			}
 			if moved {
 				passtest.Tidy(t, m)
-				passtest.Agree(t, "hidden masked", ref.model, m, 1e-5)
+				passtest.Agree(t, "hidden masked", ref.model, m, masked)
 			}
 			moved = false
 			for _, s := range specs {
@@ -94,7 +98,7 @@ func TestPrunedEqualsMasked(t *testing.T) {
 			}
 			if moved {
 				passtest.Tidy(t, m)
-				passtest.Agree(t, "heads padded with zeros", ref.model, m, equal)
+				passtest.Agree(t, "heads padded with zeros", ref.model, m, padded)
 			}
 		})
 	}
@@ -179,4 +183,17 @@ func rebuildAttention(m *graph.Model, s *attention.Spectrum) error {
 		return nil
 	}
 	return a.Out.Rebuild(m, a.PV, o)
+}
+
+// computesInHalf reports whether a product of m is taken of 16-bit weights.
+func computesInHalf(m *graph.Model) bool {
+	for _, n := range m.Graph.Nodes() {
+		if !n.Is("MatMul", "Gemm", "Conv") {
+			continue
+		}
+		if w := n.Input(1).Const(); w != nil && (w.Type == graph.Float16 || w.Type == graph.BFloat16) {
+			return true
+		}
+	}
+	return false
 }
