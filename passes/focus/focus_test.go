@@ -18,21 +18,6 @@ import (
 // wanted are classes in an order of their own.
 var wanted = []int{7, 0, 4}
 
-func tiny(t *testing.T, file string) *graph.Model {
-	t.Helper()
-	cases, err := testmodels.Tiny()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range cases {
-		if c.File == file {
-			return passtest.Load(t, c.Path())
-		}
-	}
-	t.Fatalf("no case %s", file)
-	return nil
-}
-
 // rows are the numbers of an output, one row per image.
 func rows(t *testing.T, x *graph.Tensor) [][]float64 {
 	t.Helper()
@@ -129,7 +114,7 @@ func TestFocusKeepsTheWantedLogits(t *testing.T) {
 		"window.onnx": 1, "two_heads.onnx": 2, "softmax_head.onnx": 1, "no_constant_folding.onnx": 1, "cnn.onnx": 1,
 	} {
 		t.Run(file, func(t *testing.T) {
-			m := tiny(t, file)
+			m := passtest.Tiny(t, file)
 			passtest.Clean(t, m)
 			passtest.Tidy(t, m)
 			check(t, m, heads, 1e-5)

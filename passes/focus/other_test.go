@@ -50,7 +50,7 @@ func observe(t *testing.T, m *graph.Model, name string, feeds func(func(map[stri
 // asked part of the held other images pass.
 func TestAddOther(t *testing.T) {
 	const images, accept = 400, 0.1
-	m := tiny(t, "packed_17_dynamic.onnx")
+	m := passtest.Tiny(t, "packed_17_dynamic.onnx")
 	vit := passtest.Clean(t, m)
 	fit, heldFeeds := draws(m, images/20, 20, 1), draws(m, 10, 20, 1000)
 	targets, err := focus.OtherTargets(t.Context(), passtest.Engine, m, vit.Classifiers, wanted, fit)

@@ -7,25 +7,14 @@ import (
 	"nuwa/graph"
 	"nuwa/passes/fuse"
 	"nuwa/passes/passtest"
-	"nuwa/testmodels"
 )
 
 // load returns a cleaned test model.
 func load(t *testing.T, file string) *graph.Model {
 	t.Helper()
-	cases, err := testmodels.Tiny()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range cases {
-		if c.File == file {
-			m := passtest.Load(t, c.Path())
-			passtest.Clean(t, m)
-			return m
-		}
-	}
-	t.Fatalf("there is no model %s", file)
-	return nil
+	m := passtest.Tiny(t, file)
+	passtest.Clean(t, m)
+	return m
 }
 
 func count(m *graph.Model, op string) (n int) {

@@ -7,24 +7,14 @@ import (
 	"nuwa/internal/engine"
 	"nuwa/passes/half"
 	"nuwa/passes/passtest"
-	"nuwa/testmodels"
 )
 
+// load returns a cleaned test model.
 func load(t *testing.T, file string) *graph.Model {
 	t.Helper()
-	cases, err := testmodels.Tiny()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range cases {
-		if c.File == file {
-			m := passtest.Load(t, c.Path())
-			passtest.Clean(t, m)
-			return m
-		}
-	}
-	t.Fatalf("there is no model %s", file)
-	return nil
+	m := passtest.Tiny(t, file)
+	passtest.Clean(t, m)
+	return m
 }
 
 func convert(t *testing.T, m *graph.Model) (halves, islands int) {
@@ -79,7 +69,7 @@ func TestConvert(t *testing.T) {
 
 // Values that half precision cannot hold stay in single precision.
 func TestLarge(t *testing.T) {
-	passtest.Load(t, firstModel(t))
+	passtest.Start(t)
 	m := graph.NewModel(graph.Opset{Version: 13})
 	x := m.Graph.AddInput("x", graph.TensorType(graph.Float32, graph.Fixed(2), graph.Fixed(4)))
 	y := m.Graph.Add("Mul", "up", []*graph.Value{x, m.Graph.AddConst("k", graph.Scalar(float32(1e5)))}).Output(0)
@@ -92,13 +82,4 @@ func TestLarge(t *testing.T) {
 		t.Errorf("%d nodes in half precision and %d in single, want 1 and 2", halves, islands)
 	}
 	passtest.Near(t, "large", want, passtest.Run(t, m), 2e-3)
-}
-
-func firstModel(t *testing.T) string {
-	t.Helper()
-	cases, err := testmodels.Tiny()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cases[0].Path()
 }

@@ -23,6 +23,7 @@ import (
 	"nuwa/internal/ort"
 	"nuwa/passes"
 	"nuwa/passes/structure"
+	"nuwa/testmodels"
 )
 
 // Engine runs models of the tests, on one thread.
@@ -32,17 +33,39 @@ var Engine = &engine.Engine{Threads: 1}
 // takes most of the time of a small one.
 var plain = &engine.Engine{Threads: 1, Plain: true}
 
-// Load reads a model file, and ONNX Runtime on the first call.
-func Load(t testing.TB, path string) *graph.Model {
+// Start loads ONNX Runtime on the first call.
+func Start(t testing.TB) {
 	t.Helper()
 	if _, err := ort.Load(""); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Load reads a model file, and starts ONNX Runtime.
+func Load(t testing.TB, path string) *graph.Model {
+	t.Helper()
+	Start(t)
 	m, err := importer.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// Tiny reads one of the tiny test models.
+func Tiny(t testing.TB, file string) *graph.Model {
+	t.Helper()
+	cases, err := testmodels.Tiny()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if c.File == file {
+			return Load(t, c.Path())
+		}
+	}
+	t.Fatalf("no tiny model is called %s", file)
+	return nil
 }
 
 // Clean runs the cleaning passes over m, unchecked, and returns what they find.

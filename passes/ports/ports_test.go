@@ -8,23 +8,7 @@ import (
 	"nuwa/internal/engine"
 	"nuwa/passes/passtest"
 	"nuwa/passes/ports"
-	"nuwa/testmodels"
 )
-
-func load(t *testing.T, file string) *graph.Model {
-	t.Helper()
-	cases, err := testmodels.Tiny()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range cases {
-		if c.File == file {
-			return passtest.Load(t, c.Path())
-		}
-	}
-	t.Fatalf("there is no model %s", file)
-	return nil
-}
 
 func run(t *testing.T, m *graph.Model, x *graph.Tensor) *graph.Tensor {
 	t.Helper()
@@ -39,7 +23,7 @@ func run(t *testing.T, m *graph.Model, x *graph.Tensor) *graph.Tensor {
 // alone, and fixed to three it does so too.
 func TestBatch(t *testing.T) {
 	for _, file := range []string{"packed_11_static.onnx", "chunk_17_static.onnx", "interleaved_14_static.onnx"} {
-		m := load(t, file)
+		m := passtest.Tiny(t, file)
 		passtest.Clean(t, m)
 		open := m.Clone()
 		shapes, err := passtest.Engine.Shapes(t.Context(), open)
@@ -79,7 +63,7 @@ func TestBatch(t *testing.T) {
 }
 
 func TestLayout(t *testing.T) {
-	m := load(t, "packed_17_dynamic.onnx")
+	m := passtest.Tiny(t, "packed_17_dynamic.onnx")
 	feeds, err := engine.Inputs(m, 2, 9)
 	if err != nil {
 		t.Fatal(err)

@@ -8,24 +8,14 @@ import (
 	"nuwa/internal/fault"
 	"nuwa/passes/passtest"
 	"nuwa/passes/quantize"
-	"nuwa/testmodels"
 )
 
+// load returns a cleaned test model.
 func load(t *testing.T, file string) *graph.Model {
 	t.Helper()
-	cases, err := testmodels.Tiny()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range cases {
-		if c.File == file {
-			m := passtest.Load(t, c.Path())
-			passtest.Clean(t, m)
-			return m
-		}
-	}
-	t.Fatalf("there is no model %s", file)
-	return nil
+	m := passtest.Tiny(t, file)
+	passtest.Clean(t, m)
+	return m
 }
 
 // A model of two blocks, all its linear maps in integers, stays near to itself
@@ -82,7 +72,7 @@ func TestConvert(t *testing.T) {
 
 // One matrix whose products are exact in integers stays exact.
 func TestExact(t *testing.T) {
-	passtest.Load(t, firstModel(t))
+	passtest.Start(t)
 	m := graph.NewModel(graph.Opset{Version: 13})
 	x := m.Graph.AddInput("x", graph.TensorType(graph.Float32, graph.Fixed(1), graph.Fixed(2)))
 	w := m.Graph.AddConst("w", graph.NewTensor([]int64{2, 2}, []float32{127, 0.5, -64, -63.5}))
@@ -111,13 +101,4 @@ func TestOldOpset(t *testing.T) {
 	if err := quantize.Convert(m, nil, nil); fault.KindOf(err) != fault.Unsupported {
 		t.Errorf("got %v, want an error about the opset", err)
 	}
-}
-
-func firstModel(t *testing.T) string {
-	t.Helper()
-	cases, err := testmodels.Tiny()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cases[0].Path()
 }
