@@ -9,14 +9,6 @@ import (
 	"nuwa/passes/passtest"
 )
 
-// load returns a cleaned test model.
-func load(t *testing.T, file string) *graph.Model {
-	t.Helper()
-	m := passtest.Tiny(t, file)
-	passtest.Clean(t, m)
-	return m
-}
-
 func count(m *graph.Model, op string) (n int) {
 	for _, x := range m.Graph.Nodes() {
 		if x.Op == op {
@@ -43,7 +35,7 @@ func TestFuse(t *testing.T) {
 		{"packed_17_dynamic.onnx", fuse.Standard, 17, "Attention", "Gelu", 0, 0},
 	} {
 		t.Run(c.file+"_"+c.attention, func(t *testing.T) {
-			m := load(t, c.file)
+			m := passtest.CleanTiny(t, c.file)
 			m.SetOpset("", c.opset)
 			m.IRVersion = max(m.IRVersion, 10)
 			want := passtest.Run(t, m)
@@ -86,7 +78,7 @@ func TestFuse(t *testing.T) {
 // stays.
 func TestAttentionBias(t *testing.T) {
 	for _, read := range []bool{false, true} {
-		m := load(t, "separate_14_dynamic.onnx")
+		m := passtest.CleanTiny(t, "separate_14_dynamic.onnx")
 		var softmax *graph.Node
 		for _, n := range m.Graph.Nodes() {
 			if n.Is("Softmax") {

@@ -9,14 +9,6 @@ import (
 	"nuwa/passes/passtest"
 )
 
-// load returns a cleaned test model.
-func load(t *testing.T, file string) *graph.Model {
-	t.Helper()
-	m := passtest.Tiny(t, file)
-	passtest.Clean(t, m)
-	return m
-}
-
 func convert(t *testing.T, m *graph.Model) (halves, islands int) {
 	t.Helper()
 	shapes, err := passtest.Engine.Shapes(t.Context(), m)
@@ -41,7 +33,7 @@ func convert(t *testing.T, m *graph.Model) (halves, islands int) {
 
 func TestConvert(t *testing.T) {
 	for _, file := range []string{"packed_11_dynamic.onnx", "torchvision_17_dynamic.onnx"} {
-		m := load(t, file)
+		m := passtest.CleanTiny(t, file)
 		want := passtest.Run(t, m)
 		halves, islands := convert(t, m)
 		if halves == 0 || islands == 0 {

@@ -68,6 +68,14 @@ func Tiny(t testing.TB, file string) *graph.Model {
 	return nil
 }
 
+// CleanTiny reads one of the tiny test models and cleans it.
+func CleanTiny(t testing.TB, file string) *graph.Model {
+	t.Helper()
+	m := Tiny(t, file)
+	Clean(t, m)
+	return m
+}
+
 // Clean runs the cleaning passes over m, unchecked, and returns what they find.
 func Clean(t testing.TB, m *graph.Model) *structure.ViT {
 	t.Helper()

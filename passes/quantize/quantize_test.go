@@ -10,19 +10,11 @@ import (
 	"nuwa/passes/quantize"
 )
 
-// load returns a cleaned test model.
-func load(t *testing.T, file string) *graph.Model {
-	t.Helper()
-	m := passtest.Tiny(t, file)
-	passtest.Clean(t, m)
-	return m
-}
-
 // A model of two blocks, all its linear maps in integers, stays near to itself
 // on what it was calibrated on; each weight takes a byte.
 func TestConvert(t *testing.T) {
 	for _, tail := range []float64{0, 1e-3} {
-		m := load(t, "packed_17_dynamic.onnx")
+		m := passtest.CleanTiny(t, "packed_17_dynamic.onnx")
 		shapes, err := passtest.Engine.Shapes(t.Context(), m)
 		if err != nil {
 			t.Fatal(err)
