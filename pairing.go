@@ -34,7 +34,7 @@ func (p *pairing) run(ctx context.Context, before, after string) (diff float64, 
 		return 0, "", err
 	}
 	defer b.Close()
-	was, is := fixedBatch(p.before), fixedBatch(p.after)
+	was, is := engine.FixedBatch(p.before), engine.FixedBatch(p.after)
 	switch {
 	case was > 0 && is == 0:
 		p.batches = []int{was, 3 * was}
@@ -79,19 +79,6 @@ func (p *pairing) run(ctx context.Context, before, after string) (diff float64, 
 		}
 	}
 	return diff, where, nil
-}
-
-// fixedBatch returns the batch that m is fixed to, 0 for none.
-func fixedBatch(m *graph.Model) int {
-	if engine.DynamicBatch(m) {
-		return 0
-	}
-	for _, v := range engine.Feeds(m) {
-		if dims, ok := v.Type.Dims(); ok && len(dims) > 0 {
-			return int(dims[0])
-		}
-	}
-	return 1
 }
 
 // samples draws n samples of m's inputs.

@@ -127,7 +127,7 @@ func (q *quantizer) split(ctx context.Context, f *opened, set *data.Set, o Expor
 	}
 	q.images = measure.FromMemory(loaded)
 	in := engine.Feeds(q.model)[0]
-	batch, fixed := 16, fixedBatch(q.model)
+	batch, fixed := 16, engine.FixedBatch(q.model)
 	if fixed > 0 {
 		batch = fixed
 	}

@@ -194,6 +194,20 @@ func DynamicBatch(m *graph.Model) bool {
 	return false
 }
 
+// FixedBatch returns how many samples m takes at once, 0 for any number. A
+// model without an input that has a batch takes one.
+func FixedBatch(m *graph.Model) int {
+	if DynamicBatch(m) {
+		return 0
+	}
+	for _, v := range Feeds(m) {
+		if dims, ok := v.Type.Dims(); ok && len(dims) > 0 {
+			return int(dims[0])
+		}
+	}
+	return 1
+}
+
 func random(typ graph.DType, dims []int64, rng *rand.Rand) (*graph.Tensor, error) {
 	n := graph.Elements(dims)
 	if typ.IsFloat() {

@@ -35,7 +35,7 @@ func Masked(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *struct
 // Parts returns a plain forward pass and a gradient of the first images, to
 // be timed.
 func Parts(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *structure.ViT, o Options) (forward, gradient func() error, err error) {
-	o, err = o.withDefaults(fixedBatch(m))
+	o, err = o.withDefaults(engine.FixedBatch(m))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -18,7 +18,7 @@ const saveAfter = 15 * time.Second
 // structure.Find finds in m, which is not changed. When ctx ends, the state is
 // saved to o.Checkpoint and the error is of kind fault.Interrupted.
 func Learn(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *structure.ViT, o Options) (*Result, error) {
-	o, err := o.withDefaults(fixedBatch(m))
+	o, err := o.withDefaults(engine.FixedBatch(m))
 	if err != nil {
 		return nil, err
 	}

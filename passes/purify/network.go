@@ -50,23 +50,11 @@ func sites(vit *structure.ViT) []*structure.MLP {
 	return slices.DeleteFunc(slices.Clone(vit.MLPs), func(s *structure.MLP) bool { return s.Reason != "" })
 }
 
-// fixedBatch returns how many images m takes at once, 0 for any number.
-func fixedBatch(m *graph.Model) int {
-	feeds := engine.Feeds(m)
-	if len(feeds) == 0 || engine.DynamicBatch(m) {
-		return 0
-	}
-	if dims, ok := feeds[0].Type.Dims(); ok && len(dims) > 0 {
-		return int(dims[0])
-	}
-	return 0
-}
-
 // newNetwork builds both graphs. With perImage every image of a batch has
 // masks and gradients of its own, and losses are added up.
 func newNetwork(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *structure.ViT, o Options, perImage bool) (*network, error) {
 	feeds := engine.Feeds(m)
-	n := &network{sites: sites(vit), options: o, fixed: fixedBatch(m)}
+	n := &network{sites: sites(vit), options: o, fixed: engine.FixedBatch(m)}
 	switch {
 	case len(n.sites) == 0:
 		return nil, &fault.Error{Kind: fault.Unsupported, Where: "purification", Got: "no hidden layer that neurons can be removed from", Want: "at least one"}
