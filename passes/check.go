@@ -94,7 +94,7 @@ func (c *checker) run(ctx context.Context, m *graph.Model, batches []int) ([]map
 func compare(p Pass, before []map[string]*graph.Tensor, after *engine.Observation) (drift float64, err error) {
 	for i, batch := range after.Batches {
 		for name, x := range before[i] {
-			moved, at, err := distance(x, after.Values[i][name])
+			moved, at, err := Distance(x, after.Values[i][name])
 			if err != nil {
 				return 0, err
 			}
@@ -116,10 +116,10 @@ func compare(p Pass, before []map[string]*graph.Tensor, after *engine.Observatio
 	return drift, nil
 }
 
-// distance returns the largest difference between x and y, relative to the
+// Distance returns the largest difference between x and y, relative to the
 // largest element of x, and says where it is. It is infinite where dimensions
 // differ, or one is finite and the other is not.
-func distance(x, y *graph.Tensor) (moved float64, at string, err error) {
+func Distance(x, y *graph.Tensor) (moved float64, at string, err error) {
 	if y == nil || x.Shape() != y.Shape() {
 		got := "nothing"
 		if y != nil {

@@ -12,6 +12,7 @@ import (
 
 	"nuwa/configs"
 	"nuwa/internal/fault"
+	"nuwa/internal/files"
 )
 
 // configCommand is `nuwa config`, about the files that nuwa batch reads.
@@ -90,14 +91,14 @@ func (a *app) writeNew(path string, text []byte) error {
 		return &fault.Error{Kind: fault.Exists, File: path, Got: "a file that is there already", Remedy: "give --force to replace it"}
 	}
 	if err != nil {
-		return ioError(path, err)
+		return files.Failed(path, err)
 	}
 	_, err = f.Write(text)
 	if e := f.Close(); err == nil {
 		err = e
 	}
 	if err != nil {
-		return ioError(path, err)
+		return files.Failed(path, err)
 	}
 	return nil
 }

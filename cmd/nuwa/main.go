@@ -24,6 +24,7 @@ import (
 
 	"nuwa"
 	"nuwa/internal/fault"
+	"nuwa/internal/files"
 )
 
 // garbage is how much of the heap may be garbage, in percent of what is alive:
@@ -190,7 +191,7 @@ func (a *app) print(result any, text func(io.Writer) error) error {
 		text = func(w io.Writer) error { return writeJSON(w, result) }
 	}
 	if err := text(a.out); err != nil {
-		return ioError("standard output", err)
+		return files.Failed("standard output", err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"nuwa"
+	"nuwa/internal/files"
 	"nuwa/internal/report"
 )
 
@@ -35,12 +36,12 @@ its page and those of its models again.`,
 				Pages []string `json:"pages"`
 			}{}
 			for _, p := range pages {
-				f, err := newFile(p.path, a.config.GetBool("force"))
+				f, err := files.New(p.path, a.config.GetBool("force"))
 				if err != nil {
 					return err
 				}
-				err = f.write(p.write)
-				f.discard()
+				err = f.Write(p.write)
+				f.Discard()
 				if err != nil {
 					return err
 				}
@@ -123,10 +124,10 @@ func reportFlag(f *pflag.FlagSet) {
 }
 
 // reportFiles are opened for a result that is being made.
-type reportFiles []*file
+type reportFiles []*files.File
 
 // newReport opens the files that --report names; none without that flag.
-func (a *app) newReport(others ...string) (files reportFiles, err error) {
+func (a *app) newReport(others ...string) (opened reportFiles, err error) {
 	path := a.config.GetString("report")
 	if path == "" {
 		return nil, nil
@@ -136,36 +137,36 @@ func (a *app) newReport(others ...string) (files reportFiles, err error) {
 		if slices.ContainsFunc(others, func(other string) bool { return filepath.Clean(other) == filepath.Clean(p) }) {
 			err = usageError("--report", p, "another file than the models")
 		}
-		var f *file
+		var f *files.File
 		if err == nil {
-			f, err = newFile(p, a.config.GetBool("force"))
+			f, err = files.New(p, a.config.GetBool("force"))
 		}
 		if err != nil {
-			files.discard()
+			opened.discard()
 			return nil, err
 		}
-		files = append(files, f)
+		opened = append(opened, f)
 	}
-	return files, nil
+	return opened, nil
 }
 
 // write fills the files and gives them their names.
-func (files reportFiles) write(r *nuwa.Result) error {
-	for i, f := range files {
+func (fs reportFiles) write(r *nuwa.Result) error {
+	for i, f := range fs {
 		content := func(w io.Writer) error { return writeJSON(w, r) }
 		if i == 1 {
 			content = func(w io.Writer) error { return r.WriteHTML(w) }
 		}
-		if err := f.write(content); err != nil {
+		if err := f.Write(content); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (files reportFiles) discard() {
-	for _, f := range files {
-		f.discard()
+func (fs reportFiles) discard() {
+	for _, f := range fs {
+		f.Discard()
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package archtest holds the code to ARCHITECTURE.md.
+// Package archtest holds the code to docs/ARCHITECTURE.md.
 package archtest
 
 import (
@@ -19,7 +19,7 @@ const module = "nuwa"
 var row = regexp.MustCompile("^\\| `?([./a-z]+)`? \\| [^|]+ \\| ?([^|]*)\\|$")
 
 func TestImportsFollowTheArchitecture(t *testing.T) {
-	text, err := os.ReadFile("../../ARCHITECTURE.md")
+	text, err := os.ReadFile("../../docs/ARCHITECTURE.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -333,6 +333,35 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// Images that are decoded once are scaled as those that are read anew.
+func TestScaled(t *testing.T) {
+	s := shades(t, 5)
+	first, second := Default(5, 6), Default(5, 6)
+	first.Order = BGR
+	second.Order, second.Rescale, second.Mean, second.Std = BGR, 1, []float32{3, 4, 5}, []float32{2, 3, 4}
+	l, err := s.Preload(t.Context(), first, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scaled, err := l.Scaled(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		got *Loaded
+		pre Preprocess
+	}{{scaled, second}, {l, first}} {
+		want := collect(t, s, nil, 5, x.pre)[0]
+		if got := x.got.Batch([]int{0, 1, 2, 3, 4}); !bytes.Equal(got.X.Data, want.X.Data) {
+			t.Errorf("scaled by %v: got %v, want %v", x.pre, got.X, want.X)
+		}
+	}
+	second.Std = []float32{0, 1, 1}
+	if _, err := l.Scaled(second); err == nil {
+		t.Error("a deviation of 0 was taken")
+	}
+}
+
 func TestPreload(t *testing.T) {
 	s := shades(t, 30)
 	pre := Default(5, 6)

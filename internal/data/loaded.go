@@ -47,6 +47,20 @@ func (s *Set) Preload(ctx context.Context, pre Preprocess, limit int64) (*Loaded
 	return l, nil
 }
 
+// Scaled returns the same images, which are neither decoded nor copied again,
+// with the scaling of pre: its rescale factor, mean and deviation. All else stays
+// as the images were loaded with.
+func (l *Loaded) Scaled(pre Preprocess) (*Loaded, error) {
+	out := *l
+	out.pre.Rescale, out.pre.Mean, out.pre.Std = pre.Rescale, pre.Mean, pre.Std
+	if err := out.pre.Validate(); err != nil {
+		return nil, err
+	}
+	table, err := out.pre.table()
+	out.table = &table
+	return &out, err
+}
+
 // Batch returns the samples at the given positions of Set.Samples, which must
 // exist. It may be called from several goroutines.
 func (l *Loaded) Batch(idx []int) Batch {

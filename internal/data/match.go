@@ -56,6 +56,18 @@ func MatchClasses(setClasses, modelClasses []string, logits int) ([]int, error) 
 	return out, nil
 }
 
+// Wanted returns those of a set's classes whose logit is among the wanted ones,
+// nil for all; classOf gives each class its logit, −1 for none.
+func Wanted(setClasses []string, classOf, wanted []int) []string {
+	var out []string
+	for i, c := range setClasses {
+		if l := classOf[i]; l >= 0 && (wanted == nil || slices.Contains(wanted, l)) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // Resolve turns a list of wanted classes into logit numbers, in the order
 // given. An item is a class name, or part of one as in MatchClasses, or a
 // number from 0 to logits−1; the single item "all" stands for every class.

@@ -89,6 +89,18 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// InFile returns err, which may be nil, with path as its file where it names none.
+func InFile(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) && e.File == "" {
+		e.File = path
+	}
+	return err
+}
+
 // KindOf returns the kind of the outermost fault.Error in err's chain,
 // Interrupted for a cancelled context, Internal for any other error, and 0
 // for nil.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"nuwa/internal/fault"
+	"nuwa/internal/ranking"
 )
 
 // Agreement says how much alike two models answer, among the classes that both
@@ -128,7 +129,7 @@ func newAccord(a *Agreement, cols, cols2 int, pairs []Pair) (*accord, error) {
 				Want:   fmt.Sprintf("%d as %s has", cols, a.First),
 				Remedy: "give both models' class names, so that their logits can be paired"}
 		}
-		pairs = Kept(upTo(cols))
+		pairs = Kept(ranking.UpTo(cols))
 	}
 	if len(pairs) == 0 {
 		return nil, &fault.Error{Kind: fault.Data, Got: fmt.Sprintf("no class that both %s and %s know", a.First, a.Second),

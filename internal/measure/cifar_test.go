@@ -9,6 +9,7 @@ import (
 
 	"nuwa/internal/data"
 	"nuwa/internal/engine"
+	"nuwa/internal/ranking"
 )
 
 // cifar opens a ViT trained on CIFAR-10 and the photos it is tested on, which
@@ -84,16 +85,16 @@ func TestCIFARBatches(t *testing.T) {
 	few := set.Take(90, 1)
 	images := FromSet(few, pre)
 	wanted := []int{0, 3, 6, 7, 9}
-	want := evaluate(t, m, images, upTo(10), EvalOptions{Wanted: wanted})
+	want := evaluate(t, m, images, ranking.UpTo(10), EvalOptions{Wanted: wanted})
 	for _, batch := range []int{1, 7, 45} {
-		a := evaluate(t, m, images, upTo(10), EvalOptions{Wanted: wanted, Batch: batch})
+		a := evaluate(t, m, images, ranking.UpTo(10), EvalOptions{Wanted: wanted, Batch: batch})
 		near(t, "cross-entropy", a.Restricted.CrossEntropy, want.Restricted.CrossEntropy, 1e-5)
 		if a.All.Correct != want.All.Correct || a.Restricted.Correct != want.Restricted.Correct ||
 			!slices.EqualFunc(a.Classes, want.Classes, func(x, y ClassScore) bool { return x.Restricted == y.Restricted && x.All == y.All }) {
 			t.Errorf("by %d: %+v, want %+v", batch, a, want)
 		}
 	}
-	if again := evaluate(t, m, images, upTo(10), EvalOptions{Wanted: wanted}); asJSON(t, again) != asJSON(t, want) {
+	if again := evaluate(t, m, images, ranking.UpTo(10), EvalOptions{Wanted: wanted}); asJSON(t, again) != asJSON(t, want) {
 		t.Errorf("%+v, then %+v", want, again)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"nuwa/graph"
 	"nuwa/internal/data"
 	"nuwa/internal/fault"
+	"nuwa/internal/ranking"
 )
 
 // Images are what models are measured on. Every pass gives the same images.
@@ -96,7 +97,7 @@ func (s noise) Truth() [][]int    { return nil }
 
 func (s noise) Batches(ctx context.Context, idx []int, size int) iter.Seq2[data.Batch, error] {
 	if idx == nil {
-		idx = upTo(s.n)
+		idx = ranking.UpTo(s.n)
 	}
 	return func(yield func(data.Batch, error) bool) {
 		for part := range slices.Chunk(idx, size) {
@@ -117,14 +118,6 @@ func (s noise) Batches(ctx context.Context, idx []int, size int) iter.Seq2[data.
 			}
 		}
 	}
-}
-
-func upTo(n int) []int {
-	out := make([]int, n)
-	for i := range out {
-		out[i] = i
-	}
-	return out
 }
 
 func noImages(where string) error {

@@ -46,7 +46,7 @@ func Reject(ctx context.Context, m *Model, images Images, classOf []int, thresho
 		if err != nil {
 			return nil, err
 		}
-		wanted := upTo(x.cols - 1)
+		wanted := ranking.UpTo(x.cols - 1)
 		for i, c := range b.Labels {
 			if c < 0 {
 				continue

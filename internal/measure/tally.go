@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"nuwa/internal/fault"
+	"nuwa/internal/ranking"
 )
 
 // tally counts decisions.
@@ -24,7 +25,7 @@ type tally struct {
 }
 
 func newTally(name string, logits int, classOf, wanted []int) (*tally, error) {
-	t := &tally{classOf: classOf, all: upTo(logits), wanted: slices.Sorted(slices.Values(wanted)), probabilities: logits > 1}
+	t := &tally{classOf: classOf, all: ranking.UpTo(logits), wanted: slices.Sorted(slices.Values(wanted)), probabilities: logits > 1}
 	if wanted == nil {
 		t.wanted = t.all
 	}

@@ -9,10 +9,7 @@ import (
 // probability that a positive has a higher score than a negative, ties counting
 // half. ok is false without a positive or without a negative.
 func AUROC(scores []float64, positive []bool) (area float64, ok bool) {
-	order := make([]int, len(scores))
-	for i := range order {
-		order[i] = i
-	}
+	order := UpTo(len(scores))
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(scores[a], scores[b]) })
 	var negatives, positives, won float64 // passed so far; pairs in the right order
 	for i := 0; i < len(order); {

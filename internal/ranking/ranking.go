@@ -43,3 +43,12 @@ func AveragePrecision(scores []float64, positive []bool) (ap float64, ok bool) {
 	}
 	return ap, true
 }
+
+// UpTo returns 0 … n−1: all of n positions, in the order they are in.
+func UpTo(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}

@@ -5,6 +5,7 @@ import (
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
+	"nuwa/internal/ranking"
 	"nuwa/passes/structure"
 )
 
@@ -51,7 +52,7 @@ func Parts(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *structu
 	if err != nil {
 		return nil, nil, err
 	}
-	idx := upTo(o.Batch)
+	idx := ranking.UpTo(o.Batch)
 	x := o.Train.Batch(idx)
 	return func() error {
 			_, err := plain.Run(ctx, map[string]*graph.Tensor{n.image: x}, nil)

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"nuwa/internal/ranking"
 )
 
 func TestGateKeepsTheTopScores(t *testing.T) {
@@ -11,7 +13,7 @@ func TestGateKeepsTheTopScores(t *testing.T) {
 	if g.count() != 9 { // ⌊10·σ(5)⌋ = ⌊9.93⌋
 		t.Errorf("%d of 10 kept at the start, want 9", g.count())
 	}
-	if got := g.keep(); !slices.Equal(got, upTo(9)) {
+	if got := g.keep(); !slices.Equal(got, ranking.UpTo(9)) {
 		t.Errorf("kept %v of equal scores, want the first nine", got)
 	}
 	g.Beta.X[0] = 0
@@ -68,7 +70,7 @@ func TestEveryEpochShowsEveryImageOnce(t *testing.T) {
 	for epoch := range 3 {
 		part := slices.Clone(seen[7*epoch : 7*epoch+7])
 		slices.Sort(part)
-		if !slices.Equal(part, upTo(7)) {
+		if !slices.Equal(part, ranking.UpTo(7)) {
 			t.Errorf("epoch %d shows %v", epoch, seen[7*epoch:7*epoch+7])
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
+	"nuwa/internal/ranking"
 	"nuwa/passes/structure"
 )
 
@@ -72,7 +73,7 @@ func (l *learner) start(ctx context.Context) error {
 	s := &state{Digest: digest, Base: base, Best: best{Score: base}}
 	for _, site := range l.sites {
 		s.Gates = append(s.Gates, newGate(site.Hidden))
-		s.Best.Keep = append(s.Best.Keep, upTo(site.Hidden))
+		s.Best.Keep = append(s.Best.Keep, ranking.UpTo(site.Hidden))
 	}
 	l.state = s
 	return l.save()
@@ -224,14 +225,6 @@ func (l *learner) interrupted(ctx context.Context, err error) error {
 		e.Remedy = "the same command goes on from where this one stopped"
 	}
 	return e
-}
-
-func upTo(n int) []int {
-	out := make([]int, n)
-	for i := range out {
-		out[i] = i
-	}
-	return out
 }
 
 // keep returns the neurons kept at each site now.

@@ -10,6 +10,7 @@ import (
 	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
+	"nuwa/internal/ranking"
 	"nuwa/passes/structure"
 )
 
@@ -78,7 +79,7 @@ func scores(ctx context.Context, eng *engine.Engine, m *graph.Model, vit *struct
 	}
 	images := 0
 	for from := 0; from < o.Train.len(); from += o.Batch {
-		idx := upTo(min(o.Batch, o.Train.len()-from))
+		idx := ranking.UpTo(min(o.Batch, o.Train.len()-from))
 		if n.fixed > len(idx) {
 			break // a batch of fixed size cannot be filled
 		}

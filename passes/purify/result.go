@@ -9,6 +9,7 @@ import (
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
+	"nuwa/internal/ranking"
 	"nuwa/passes/structure"
 )
 
@@ -56,7 +57,7 @@ func (l *learner) result(vit *structure.ViT, stopped string) *Result {
 func newResult(vit *structure.ViT, r Result, keep [][]int) *Result {
 	at := 0
 	for _, m := range vit.MLPs {
-		l := Layer{Hidden: m.Hidden, Kept: m.Hidden, Reason: m.Reason, Keep: upTo(m.Hidden)}
+		l := Layer{Hidden: m.Hidden, Kept: m.Hidden, Reason: m.Reason, Keep: ranking.UpTo(m.Hidden)}
 		l.Block = slices.IndexFunc(vit.Blocks, func(b structure.Block) bool { return b.MLP == m })
 		if m.Reason == "" {
 			l.Keep = keep[at]

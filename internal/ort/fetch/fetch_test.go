@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"nuwa/internal/fault"
+	"nuwa/internal/files"
 	"nuwa/internal/ort/release"
 )
 
@@ -88,7 +89,7 @@ func TestRunLeavesWhatIsRight(t *testing.T) {
 		t.Skip("no library for this platform")
 	}
 	cached := filepath.Join(root, filepath.FromSlash(release.CacheDir), lib.Name)
-	if sum, err := fileSHA256(cached); err != nil || sum != lib.SHA256 {
+	if sum, err := files.Digest(cached); err != nil || sum != lib.SHA256 {
 		t.Skip("the library is not in the cache; run `make onnxruntime`")
 	}
 	t.Setenv("PATH", "") // no npm

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"nuwa/internal/fault"
+	"nuwa/internal/files"
 	"nuwa/internal/ort/release"
 )
 
@@ -62,7 +63,7 @@ func run(ctx context.Context, dir string) error {
 		dir = filepath.Join(root, filepath.FromSlash(release.CacheDir))
 	}
 	target := filepath.Join(dir, lib.Name)
-	if sum, err := fileSHA256(target); err == nil && sum == lib.SHA256 {
+	if sum, err := files.Digest(target); err == nil && sum == lib.SHA256 {
 		fmt.Printf("ONNX Runtime %s: %s is right\n", release.Version, target)
 		return nil
 	}

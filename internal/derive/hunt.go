@@ -1,0 +1,158 @@
+package derive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"nuwa/internal/fault"
+	"nuwa/internal/report"
+	"nuwa/internal/search"
+	"nuwa/internal/task"
+	"nuwa/passes"
+)
+
+// SizeFor slims what the task has learned: to the rate or the widths of o, or to
+// the rate that its budget asks for, which is found by trying.
+func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finishing []passes.Pass) (*Size, error) {
+	if o.Budget.IsZero() {
+		return NewSize(ctx, t, o, 0, slimming)
+	}
+	h := &hunt{Task: t, o: o, limits: limits(t, o.Budget), found: &report.Found{}, slimming: slimming, finishing: finishing}
+	try := func(rate float64) (float64, error) { return h.try(ctx, rate, 0) }
+	find := search.Lowest
+	if o.Budget.MinAccuracy > 0 {
+		find = search.Highest
+	}
+	_, err := find(try)
+	if errors.Is(err, search.ErrNone) {
+		return nil, unmet(h.limits)
+	}
+	if err == nil {
+		err = h.splits(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	h.best.budget = h.found
+	return h.best, nil
+}
+
+// hunt is a search for the size that a budget asks for.
+type hunt struct {
+	*task.Task
+	o                   task.Options
+	limits              []limit
+	found               *report.Found
+	slimming, finishing []passes.Pass
+
+	best *Size
+	slim *Slim // of best
+}
+
+// try makes a model and returns by how much it misses the limits. The best of
+// those that meet them is kept: the one of lowest rate, or, for an accuracy, of
+// highest. split is how the recipe's rule is departed from; 0 for not at all.
+func (h *hunt) try(ctx context.Context, rate, split float64) (excess float64, err error) {
+	at := h.o
+	at.Rate, at.Budget = rate, task.Budget{Threads: h.o.Budget.Threads}
+	trial := report.Trial{Rate: rate, Split: split}
+	s, err := NewSize(ctx, h.Task, at, split, h.slimming)
+	if fault.KindOf(err) == fault.Unreachable {
+		h.found.Trials = append(h.found.Trials, trial)
+		return 0, search.ErrBeyond
+	}
+	if err != nil {
+		return 0, err
+	}
+	m, err := s.Spell(ctx, at, h.finishing)
+	if err != nil {
+		return 0, err
+	}
+	excess = math.Inf(-1)
+	for i := range h.limits {
+		l := &h.limits[i]
+		if l.Met, err = l.measure(ctx, m); err != nil {
+			return 0, err
+		}
+		trial.Values = append(trial.Values, l.Met)
+		if l.What == "accuracy" {
+			excess = l.Bound - l.Met
+		} else {
+			excess = max(excess, l.Met/l.Bound-1)
+		}
+	}
+	h.found.Trials = append(h.found.Trials, trial)
+	h.o.Log.Info("budget", "rate", rate, "split", split, "excess", excess)
+	h.o.Progress("search", len(h.found.Trials), 0)
+	if h.best == nil || split > 0 || (rate > h.best.state.Options.Rate) == (h.o.Budget.MinAccuracy > 0) {
+		h.take(s, m, excess)
+	}
+	return excess, nil
+}
+
+// take makes a model the best one if it meets the limits.
+func (h *hunt) take(s *Size, m *Slim, excess float64) {
+	if excess > 0 {
+		return
+	}
+	h.best, h.slim, h.found.Limits = s, m, nil
+	for _, l := range h.limits {
+		h.found.Limits = append(h.found.Limits, l.Limit)
+	}
+}
+
+// others are the ways to depart from a rule that says how much attention loses
+// of its squared singular values: by these factors.
+var others = []float64{0.5, 1.5, 2.5}
+
+// splits tries, at the rate that was found, to have attention lose less or more
+// than the recipe's ρ rule says and hidden layers the rest, and keeps what is
+// most accurate on images set apart for choosing. A recipe without such a rule
+// has nothing to try; without such images the rule stays.
+func (h *hunt) splits(ctx context.Context) error {
+	best, rate := h.best, h.best.state.Options.Rate
+	if task.RecipeOf(h.o).Allocate == passes.AllocateSensitivity || rate == 0 {
+		return nil
+	}
+	quality, err := h.slim.validate(ctx)
+	if fault.KindOf(err) == fault.Data {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	limits, kept := h.found.Limits, h.slim
+	for _, split := range others {
+		h.best = nil
+		switch _, err := h.try(ctx, rate, split); {
+		case errors.Is(err, search.ErrBeyond):
+			continue
+		case err != nil:
+			return err
+		case h.best == nil: // it does not meet the limits
+			continue
+		}
+		q, err := h.slim.validate(ctx)
+		if err != nil {
+			return err
+		}
+		if q > quality {
+			quality, best, limits, kept = q, h.best, h.found.Limits, h.slim
+		}
+	}
+	h.best, h.found.Limits, h.slim = best, limits, kept
+	return nil
+}
+
+// unmet words that no rate meets the limits, as last measured.
+func unmet(limits []limit) error {
+	e := &fault.Error{Kind: fault.Unreachable, Where: "budget", Remedy: "ask for less, or give a smaller --align"}
+	for _, l := range limits {
+		if (l.Met > l.Bound) != (l.What == "accuracy") {
+			e.Where, e.Want, e.Got = "budget: "+l.What, fmt.Sprintf("%.4g", l.Bound), fmt.Sprintf("%.4g at the nearest", l.Met)
+		}
+	}
+	return e
+}
