@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"nuwa/graph"
@@ -118,9 +119,9 @@ func compare(p Pass, before []map[string]*graph.Tensor, after *engine.Observatio
 
 // Distance returns the largest difference between x and y, relative to the
 // largest element of x, and says where it is. It is infinite where dimensions
-// differ, or one is finite and the other is not.
+// differ, or one is finite and the other is not; element types may differ.
 func Distance(x, y *graph.Tensor) (moved float64, at string, err error) {
-	if y == nil || x.Shape() != y.Shape() {
+	if y == nil || !slices.Equal(x.Dims, y.Dims) {
 		got := "nothing"
 		if y != nil {
 			got = y.Shape()
