@@ -13,8 +13,8 @@ import (
 )
 
 // runSense gathers, in one run over the calibration inputs, what the recipe
-// decides by: how heads and hidden neurons are distributed, and how much the
-// loss feels errors.
+// decides by: how heads and hidden neurons are distributed, how much the loss
+// feels errors, and the base's logits.
 func runSense(ctx context.Context, s *State) (string, error) {
 	moments, gradients := s.Options.Recipe.senses()
 	refits := s.Options.Recipe.Refit != RefitNone && s.classifierOf() != nil
@@ -24,138 +24,148 @@ func runSense(ctx context.Context, s *State) (string, error) {
 	if s.Feeds == nil {
 		return "", noFeeds()
 	}
+	ask := calibrate.Ask{Labels: calibrate.Labels{Class: s.Labels, Several: s.Several}}
 	if refits {
-		name := s.classifierOf().Out.Name()
-		err := s.remember("logits", &s.Logits, func() error {
-			of, err := calibrate.Values(ctx, s.Engine, s.Model, []string{name}, s.Feeds)
-			s.Logits = of[name]
-			return err
-		})
-		if err != nil {
-			return "", err
+		ask.Keep = s.classifierOf().Out.Name()
+	}
+	if moments && gradients {
+		if !ask.Labels.Known() || len(s.ViT.Classifiers) == 0 {
+			s.note("errors are not weighted by the loss, which needs labelled images and a classifier")
+		} else {
+			ask.Loss = s.Model.Graph.Outputs()[s.ViT.Classifiers[0].Index].Name()
 		}
 	}
-	if !moments {
-		return "the base's logits", nil
-	}
-	labels := calibrate.Labels{Class: s.Labels, Several: s.Several}
-	if gradients && (!labels.Known() || len(s.ViT.Classifiers) == 0) {
-		s.note("errors are not weighted by the loss, which needs labelled images and a classifier")
-		gradients = false
-	}
-	watches, err := s.watches(gradients)
-	if err != nil {
-		return "", err
-	}
-	logits := ""
-	if gradients {
-		logits = s.Model.Graph.Outputs()[s.ViT.Classifiers[0].Index].Name()
-	}
-	var of *calibrate.Senses
-	err = s.remember("statistics", &of, func() (err error) {
-		if len(watches) == 0 {
-			of = &calibrate.Senses{}
-			return nil
-		}
-		of, err = calibrate.Sense(ctx, s.Engine, s.Model, logits, labels, watches, s.Feeds)
-		return err
-	})
-	if gradients && fault.KindOf(err) == fault.Unsupported {
+	n, err := s.sense(ctx, ask, moments)
+	if ask.Loss != "" && fault.KindOf(err) == fault.Unsupported {
 		s.note("errors are not weighted by the loss: %v", err)
-		if watches, err = s.watches(false); err != nil {
-			return "", err
-		}
-		of, err = calibrate.Sense(ctx, s.Engine, s.Model, "", calibrate.Labels{}, watches, s.Feeds)
+		ask.Loss = ""
+		n, err = s.sense(ctx, ask, moments)
 	}
-	if err != nil {
-		return "", err
+	if err != nil || !moments {
+		return "the base's logits", err
 	}
-	felt := func(name string) *mat.SymDense {
-		switch f := of.Felt[name]; {
-		case f == nil || s.Options.Recipe.Errors == ErrorsPlain:
-			return nil
-		case s.Options.Recipe.Errors == ErrorsFull:
-			return f.Second(false)
-		default:
-			return diagonal(f.Second(false))
-		}
-	}
-	s.Evidence = make([]attention.Evidence, len(s.ViT.Attentions))
-	for i, a := range s.ViT.Attentions {
-		e := &s.Evidence[i]
-		if a.QKReason == "" {
-			e.Q, e.K = of.Moments[a.Q.Linear.Out.Name()], of.Moments[a.K.Linear.Out.Name()]
-			if f := felt(a.QK.Output(0).Name()); f != nil {
-				for h := range f.SymmetricDim() {
-					e.Gamma = append(e.Gamma, f.At(h, h))
-				}
-			}
-		}
-		if a.VOReason == "" {
-			e.O, e.F = of.Moments[a.Out.Linear.In.Name()], felt(a.Out.Linear.Out.Name())
-		}
-	}
-	s.Hidden = nil
-	for _, m := range s.hiddenSites() {
-		s.Hidden = append(s.Hidden, &mlp.Evidence{Moments: of.Moments[m.Second.In.Name()], F: felt(m.Second.Out.Name()), Taylor: of.Taylor[m.Second.In.Name()]})
-	}
-	return counted(len(watches), "values observed"), nil
+	return counted(n, "values observed"), nil
 }
 
-func diagonal(f *mat.SymDense) *mat.SymDense {
-	d := mat.NewSymDense(f.SymmetricDim(), nil)
-	for i := range f.SymmetricDim() {
-		d.SetSym(i, i, f.At(i, i))
+// sense runs the model once and keeps what ask and, with moments, the recipe
+// want. It returns how many values were watched.
+func (s *State) sense(ctx context.Context, ask calibrate.Ask, moments bool) (int, error) {
+	w := &watcher{recipe: s.Options.Recipe, gradients: ask.Loss != ""}
+	if moments {
+		if err := w.watchAll(s); err != nil {
+			return 0, err
+		}
+	}
+	if len(w.list) == 0 && ask.Keep == "" {
+		w.settle(&calibrate.Senses{})
+		return 0, nil
+	}
+	var of *calibrate.Senses
+	what := "statistics"
+	if !moments {
+		what = "no statistics"
+	}
+	if !w.gradients {
+		what += ", no gradients"
+	}
+	if ask.Keep != "" {
+		what += ", logits"
+	}
+	err := s.remember(what, &of, func() (err error) {
+		of, err = calibrate.Sense(ctx, s.Engine, s.Model, ask, w.list, s.Feeds)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.Logits = of.Kept
+	w.settle(of)
+	return len(w.list), nil
+}
+
+// watcher lists what is to be watched, and what is to be done with what comes
+// of it.
+type watcher struct {
+	recipe    Recipe
+	gradients bool
+	list      []calibrate.Watch
+	take      []func(calibrate.Sensed) // what each watch gathered
+}
+
+func (w *watcher) add(x *calibrate.Watch, take func(calibrate.Sensed)) {
+	if x != nil && (w.gradients || !x.Felt) {
+		w.list, w.take = append(w.list, *x), append(w.take, take)
+	}
+}
+
+func (w *watcher) settle(of *calibrate.Senses) {
+	for i, x := range of.Watched {
+		w.take[i](x)
+	}
+}
+
+// felt is the second moment of gradients as the recipe weighs errors by it.
+func (w *watcher) felt(x calibrate.Sensed) *mat.SymDense {
+	switch w.recipe.Errors {
+	case ErrorsPlain:
+		return nil
+	case ErrorsFull:
+		return x.Felt.Second(false)
+	}
+	return diagonal(x.Felt.Second(false))
+}
+
+// watchAll lists all that the recipe wants to know of all blocks of s.
+func (w *watcher) watchAll(s *State) error {
+	byRows := w.gradients && w.recipe.Rows == RowsFelt
+	s.Evidence, s.Hidden = make([]attention.Evidence, len(s.ViT.Attentions)), nil
+	for i, a := range s.ViT.Attentions {
+		e, watch := &s.Evidence[i], attention.Watch(a, s.ViT.Shapes)
+		if byRows && watch.O != nil {
+			watch.O.By = watch.F.Value
+		}
+		w.add(watch.Q, func(x calibrate.Sensed) { e.Q = x.Groups })
+		w.add(watch.K, func(x calibrate.Sensed) { e.K = x.Groups })
+		w.add(watch.O, func(x calibrate.Sensed) { e.O = x.Moments })
+		w.add(watch.F, func(x calibrate.Sensed) { e.F = w.felt(x) })
+		w.add(watch.Gamma, func(x calibrate.Sensed) {
+			if f := w.felt(x); f != nil {
+				e.Gamma = diagonalOf(f)
+			}
+		})
+	}
+	sites := s.hiddenSites()
+	taps, err := mlp.Taps(s.ViT.Shapes, sites)
+	if err != nil {
+		return err
+	}
+	for i, m := range sites {
+		e, out := &mlp.Evidence{}, mlp.OutputTap(s.ViT.Shapes, m)
+		s.Hidden = append(s.Hidden, e)
+		watch := &calibrate.Watch{Tap: taps[i], Moments: true, Taylor: w.gradients && w.recipe.Select == SelectTaylor}
+		if byRows {
+			watch.By = out.Value
+		}
+		w.add(watch, func(x calibrate.Sensed) { e.Moments, e.Taylor = x.Moments, x.Taylor })
+		w.add(&calibrate.Watch{Tap: out, Felt: true}, func(x calibrate.Sensed) { e.F = w.felt(x) })
+	}
+	return nil
+}
+
+func diagonalOf(f *mat.SymDense) []float64 {
+	d := make([]float64, f.SymmetricDim())
+	for i := range d {
+		d[i] = f.At(i, i)
 	}
 	return d
 }
 
-// watches lists what runSense has to gather, each value once.
-func (s *State) watches(gradients bool) ([]calibrate.Watch, error) {
-	var list []calibrate.Watch
-	add := func(w calibrate.Watch) {
-		for i := range list {
-			if list[i].Value == w.Value { // q and k of one map, say
-				list[i].Moments = list[i].Moments || w.Moments
-				list[i].Felt = list[i].Felt || w.Felt
-				return
-			}
-		}
-		list = append(list, w)
+func diagonal(f *mat.SymDense) *mat.SymDense {
+	d := mat.NewSymDense(f.SymmetricDim(), nil)
+	for i, x := range diagonalOf(f) {
+		d.SetSym(i, i, x)
 	}
-	by := func(value string) string {
-		if gradients && s.Options.Recipe.Rows == RowsFelt {
-			return value
-		}
-		return ""
-	}
-	for _, a := range s.ViT.Attentions {
-		moments, felt := attention.Taps(a, s.ViT.Shapes)
-		for _, t := range moments {
-			w := calibrate.Watch{Tap: t, Moments: true}
-			if a.VOReason == "" && t.Value == a.Out.Linear.In.Name() {
-				w.By = by(a.Out.Linear.Out.Name())
-			}
-			add(w)
-		}
-		for _, t := range felt {
-			if gradients {
-				add(calibrate.Watch{Tap: t, Felt: true})
-			}
-		}
-	}
-	sites := s.hiddenSites()
-	hidden, err := mlp.Taps(s.ViT.Shapes, sites)
-	if err != nil {
-		return nil, err
-	}
-	for i, m := range sites {
-		add(calibrate.Watch{Tap: hidden[i], Moments: true, Taylor: gradients && s.Options.Recipe.Select == SelectTaylor, By: by(m.Second.Out.Name())})
-		if gradients {
-			add(calibrate.Watch{Tap: mlp.OutputTap(s.ViT.Shapes, m), Felt: true})
-		}
-	}
-	return list, nil
+	return d
 }
 
 func noFeeds() error {

@@ -28,32 +28,75 @@ func (m *Moments) Dim() int { return len(m.Sum) }
 // its Gram matrix (e×e, row by row; the upper triangle is read). It fails,
 // leaving m as it was, when a number is not finite or a length does not fit.
 func (m *Moments) Add(rows int, sum, gram []float32) error {
+	return m.AddBlocks(rows, sum, []int{m.Dim()}, [][]float32{gram})
+}
+
+// AddBlocks is Add for a Gram matrix in blocks: with the neurons cut into pieces
+// of the given widths, the product of each piece with itself and with those
+// after it, piece by piece.
+func (m *Moments) AddBlocks(rows int, sum []float32, pieces []int, grams [][]float32) error {
 	e := m.Dim()
-	if len(sum) != e || len(gram) != e*e || rows < 1 {
-		return mismatch("Moments.Add", fmt.Sprintf("%d rows, %d sums and a Gram matrix of %d", rows, len(sum), len(gram)), fmt.Sprintf("sums and Gram matrix of %d neurons", e))
+	fits, total, at := len(sum) == e && rows >= 1 && len(grams) == len(pieces)*(len(pieces)+1)/2, 0, 0
+	for i, w := range pieces {
+		total += w
+		for _, v := range pieces[i:] {
+			fits = fits && len(grams[at]) == w*v
+			at++
+		}
+	}
+	if !fits || total != e {
+		return mismatch("Moments.Add", fmt.Sprintf("%d rows, %d sums and Gram matrices of %d neurons in %d pieces", rows, len(sum), total, len(pieces)), fmt.Sprintf("sums and Gram matrices of %d neurons", e))
 	}
 	for j, v := range sum {
-		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
-			return notFinite(fmt.Sprintf("sum of hidden neuron %d", j), f)
+		if v-v != 0 {
+			return notFinite(fmt.Sprintf("sum of hidden neuron %d", j), float64(v))
 		}
 	}
-	for i := range e {
-		for j := i; j < e; j++ {
-			if f := float64(gram[i*e+j]); math.IsNaN(f) || math.IsInf(f, 0) {
-				return notFinite(fmt.Sprintf("second moment of hidden neurons %d and %d", i, j), f)
+	err := eachRow(pieces, grams, func(i, j int, row []float32) error {
+		for k, v := range row {
+			if v-v != 0 {
+				return notFinite(fmt.Sprintf("second moment of hidden neurons %d and %d", i, j+k), float64(v))
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	m.Rows += rows
 	for j, v := range sum {
 		m.Sum[j] += float64(v)
 	}
 	raw := m.Gram.RawSymmetric()
-	for i := range e {
-		row := raw.Data[i*raw.Stride+i : i*raw.Stride+e]
-		for k, v := range gram[i*e+i : (i+1)*e] {
-			row[k] += float64(v)
+	return eachRow(pieces, grams, func(i, j int, row []float32) error {
+		to := raw.Data[i*raw.Stride+j:]
+		for k, v := range row {
+			to[k] += float64(v)
 		}
+		return nil
+	})
+}
+
+// eachRow calls do for what lies on or above the diagonal in each row of the
+// blocks that AddBlocks takes: of neuron i with those from j on.
+func eachRow(pieces []int, grams [][]float32, do func(i, j int, row []float32) error) error {
+	top, at := 0, 0
+	for a, w := range pieces {
+		left := top
+		for _, v := range pieces[a:] {
+			for i := range w {
+				row, j := grams[at][i*v:(i+1)*v], left
+				if left == top {
+					row, j = row[i:], left+i
+				}
+				if err := do(top+i, j, row); err != nil {
+					return err
+				}
+			}
+			left += v
+			at++
+		}
+		top += w
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 
+	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/internal/linalg"
 	"nuwa/passes/calibrate"
@@ -14,37 +15,42 @@ import (
 // Evidence is what calibration says about a site: how its queries, keys and
 // outputs are distributed, and how much errors matter.
 type Evidence struct {
-	Q, K, O *linalg.Moments // of the outputs of the maps of q and k, and of the projection's input
-	F       *mat.SymDense   // E[(∂ℓ/∂y)(∂ℓ/∂y)ᵀ] at the projection's output; nil weighs all channels alike
-	Gamma   []float64       // E[(∂ℓ/∂logit)²] at Q·Kᵀ, per head, or one for all heads; nil weighs all alike
+	Q, K  []*linalg.Moments // of the channels of each head that the maps of q and k give
+	O     *linalg.Moments   // of the projection's input
+	F     *mat.SymDense     // E[(∂ℓ/∂y)(∂ℓ/∂y)ᵀ] at the projection's output; nil weighs all channels alike
+	Gamma []float64         // E[(∂ℓ/∂logit)²] at Q·Kᵀ, per head, or one for all heads; nil weighs all alike
 }
 
-// Taps lists what must be watched to gather Evidence of a site whose q/k and
-// v/o can be reduced: moments at the first three (nil value where not
-// needed), squared gradients at the last two.
-func Taps(a *structure.Attention, s *engine.Shapes) (moments, gradients []calibrate.Tap) {
-	tap := func(l *structure.Linear, in bool) calibrate.Tap {
-		v, width := l.Out, l.OutDim
-		if in {
-			v, width = l.In, l.InDim
-		}
+// A Watched attention is what must be watched to gather its Evidence; nil is not
+// needed.
+type Watched struct {
+	Q, K, O  *calibrate.Watch // moments
+	F, Gamma *calibrate.Watch // gradients
+}
+
+// Watch tells what to watch of a site, as far as its q/k and v/o can be reduced.
+func Watch(a *structure.Attention, s *engine.Shapes) Watched {
+	tap := func(v *graph.Value, axis, width int) calibrate.Tap {
 		d, _ := s.Of(v)
-		return calibrate.Tap{Value: v.Name(), Rank: len(d), Axis: l.Axis, Width: width}
+		return calibrate.Tap{Value: v.Name(), Rank: len(d), Axis: axis, Width: width}
 	}
+	heads := func(o *structure.Operand) *calibrate.Watch {
+		return &calibrate.Watch{Tap: tap(o.Linear.Out, o.Linear.Axis, o.Linear.OutDim), Moments: true, Groups: o.Channels}
+	}
+	var w Watched
 	if a.QKReason == "" {
-		moments = append(moments, tap(a.Q.Linear, false), tap(a.K.Linear, false))
-		d, _ := s.Of(a.QK.Output(0))
-		t := calibrate.Tap{Value: a.QK.Output(0).Name(), Rank: len(d), Axis: 1, Width: 1}
-		if len(d) >= 3 && !d[len(d)-3].Dynamic() && int(d[len(d)-3].Fixed) == a.Heads {
-			t.Axis, t.Width = 3, a.Heads
+		w.Q, w.K = heads(a.Q), heads(a.K)
+		w.Gamma = &calibrate.Watch{Tap: tap(a.QK.Output(0), 1, 1), Felt: true}
+		if d, _ := s.Of(a.QK.Output(0)); len(d) >= 3 && !d[len(d)-3].Dynamic() && int(d[len(d)-3].Fixed) == a.Heads {
+			w.Gamma.Axis, w.Gamma.Width = 3, a.Heads
 		}
-		gradients = append(gradients, t)
 	}
 	if a.VOReason == "" {
-		moments = append(moments, tap(a.Out.Linear, true))
-		gradients = append(gradients, tap(a.Out.Linear, false))
+		out := a.Out.Linear
+		w.O = &calibrate.Watch{Tap: tap(out.In, out.Axis, out.InDim), Moments: true}
+		w.F = &calibrate.Watch{Tap: tap(out.Out, out.Axis, out.OutDim), Felt: true}
 	}
-	return moments, gradients
+	return w
 }
 
 // DecomposeWeighted factors all heads such that truncation loses least on the
@@ -65,7 +71,7 @@ func DecomposeWeighted(a *structure.Attention, e Evidence) (*Spectrum, error) {
 			}
 		}
 		for h := range a.Q.Channels {
-			f, err := linalg.FactorGrams(a.Q.Head(wq, bq, h), a.K.Head(wk, bk, h), a.Q.Moment(e.Q, h), a.K.Moment(e.K, h))
+			f, err := linalg.FactorGrams(a.Q.Head(wq, bq, h), a.K.Head(wk, bk, h), a.Q.Moment(e.Q[h], h), a.K.Moment(e.K[h], h))
 			if err != nil {
 				return nil, fmt.Errorf("queries and keys of head %d: %w", h, err)
 			}

@@ -38,9 +38,10 @@ func TestDecomposeWeightedIsTheFullProduct(t *testing.T) {
 	_, vit := find(t, "separate_17_dynamic.onnx")
 	a := vit.Attentions[0]
 	rng := rand.New(rand.NewPCG(2, 2))
-	e := attention.Evidence{Q: randomMoments(rng, a.Q.Linear.OutDim), K: randomMoments(rng, a.K.Linear.OutDim), O: randomMoments(rng, a.Out.Linear.InDim),
+	e := attention.Evidence{O: randomMoments(rng, a.Out.Linear.InDim),
 		F: randomMoments(rng, a.Out.Linear.OutDim).Second(false)}
 	for range a.Heads {
+		e.Q, e.K = append(e.Q, randomMoments(rng, a.QKDim)), append(e.K, randomMoments(rng, a.QKDim))
 		e.Gamma = append(e.Gamma, rng.Float64())
 	}
 	s, err := attention.DecomposeWeighted(a, e)
@@ -70,7 +71,7 @@ func TestDecomposeWeightedIsTheFullProduct(t *testing.T) {
 		var full mat.Dense
 		full.Product(root(a.Out.Moment(e.O, h)), a.Out.Head(wo, h), root(e.F).T())
 		var logits mat.Dense
-		logits.Mul(root(a.Q.Moment(e.Q, h)), root(a.K.Moment(e.K, h)).T())
+		logits.Mul(root(a.Q.Moment(e.Q[h], h)), root(a.K.Moment(e.K[h], h)).T())
 		for what, pair := range map[string][2][]float64{"v/o": {s.VO[h].S, values(&full)}, "q/k": {s.QK[h].S, values(&logits)}} {
 			for i, got := range pair[0] {
 				if want := pair[1][i]; math.Abs(got-want) > 1e-6*pair[1][0] {

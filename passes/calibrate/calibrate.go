@@ -36,7 +36,7 @@ type Tap struct {
 // Collect runs m over all feeds. A value that turns out NaN or infinite is an
 // error that names it.
 func Collect(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap, feeds Feeds) ([]*linalg.Moments, error) {
-	probe, names, err := instrument(m, taps)
+	probe, asked, err := instrument(m, taps)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +57,8 @@ func Collect(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap
 		if err != nil {
 			return nil, err
 		}
-		for i, n := range names {
-			if err := add(out[i], res, n); err != nil {
+		for i, n := range asked {
+			if err := n.add(out[i], res); err != nil {
 				return nil, fmt.Errorf("value %q: %w", taps[i].Value, err)
 			}
 		}
@@ -73,33 +73,21 @@ func noSamples() error {
 	return &fault.Error{Kind: fault.Data, Got: "no calibration samples", Remedy: "give images with --data, or use --calibration synthetic"}
 }
 
-// tapNames are the outputs that belong to one tap.
-type tapNames struct{ rows, sum, gram string }
-
-// instrument returns a copy of m that gives, for every tap, the number of
-// rows, their sum and, where asked, their second moment.
-func instrument(m *graph.Model, taps []Tap) (*graph.Model, []tapNames, error) {
+// instrument returns a copy of m that gives the sums of every tap.
+func instrument(m *graph.Model, taps []Tap) (*graph.Model, []sums, error) {
 	c := m.Clone()
-	g := c.Graph
-	g.ClearOutputs()
-	var names []tapNames
-	ask := func(v *graph.Value) string {
-		g.AddOutput(v)
-		return v.Name()
-	}
+	c.Graph.ClearOutputs()
+	var all []sums
 	for _, t := range taps {
-		v := g.Value(t.Value)
+		v := c.Graph.Value(t.Value)
 		if v == nil {
 			return nil, nil, fmt.Errorf("no value is called %q", t.Value)
 		}
-		x := rows(g, v, t)
-		n := tapNames{rows: ask(g.Add("Shape", "rows", []*graph.Value{x}).Output(0))}
-		n.sum = ask(sumRows(c, x))
-		n.gram = ask(g.Add("Gemm", "gram", []*graph.Value{x, x, zero(g)}, graph.Int("transA", 1)).Output(0))
-		names = append(names, n)
+		x := rows(c.Graph, v, t)
+		all = append(all, askSums(c, x, x, t.Width))
 	}
-	engine.Trim(g)
-	return c, names, nil
+	engine.Trim(c.Graph)
+	return c, all, nil
 }
 
 // sumRows appends the sum over the rows of the matrix x.
@@ -132,21 +120,4 @@ func rows(g *graph.Graph, v *graph.Value, t Tap) *graph.Value {
 	v = g.Add("Cast", "rows_f32", []*graph.Value{v}, graph.Int("to", int64(graph.Float32))).Output(0)
 	shape := g.AddConst("rows_shape", graph.NewTensor([]int64{2}, []int64{-1, int64(t.Width)}))
 	return g.Add("Reshape", "rows", []*graph.Value{v, shape}).Output(0)
-}
-
-// add takes the sums of one batch out of a run's results.
-func add(m *linalg.Moments, res map[string]*graph.Tensor, n tapNames) error {
-	shape, err := res[n.rows].Ints()
-	if err != nil {
-		return err
-	}
-	sum, err := res[n.sum].Float32s()
-	if err != nil {
-		return err
-	}
-	gram, err := res[n.gram].Float32s()
-	if err != nil {
-		return err
-	}
-	return m.Add(int(shape[0]), sum, gram)
 }

@@ -288,15 +288,15 @@ func gradients(t *testing.T, m *graph.Model, taps []calibrate.Tap, labels calibr
 	for _, tap := range taps {
 		watches = append(watches, calibrate.Watch{Tap: tap, Felt: true})
 	}
-	of, err := calibrate.Sense(t.Context(), passtest.Engine, m, "logits", labels, watches, feeds)
+	of, err := calibrate.Sense(t.Context(), passtest.Engine, m, calibrate.Ask{Loss: "logits", Labels: labels}, watches, feeds)
 	if err != nil {
 		return nil, err
 	}
 	var out [][]float64
-	for _, tap := range taps {
+	for i, tap := range taps {
 		var d []float64
 		for c := range tap.Width {
-			d = append(d, of.Felt[tap.Value].Second(false).At(c, c))
+			d = append(d, of.Watched[i].Felt.Second(false).At(c, c))
 		}
 		out = append(out, d)
 	}

@@ -24,13 +24,14 @@ func TestSense(t *testing.T) {
 	labels := []int{2, 1, 0}
 	tap := calibrate.Tap{Value: "h", Rank: 2, Axis: 1, Width: 2}
 	for _, by := range []string{"", "h"} {
-		got, err := calibrate.Sense(t.Context(), passtest.Engine, m, "logits", calibrate.Labels{Class: labels},
-			[]calibrate.Watch{{Tap: tap, Moments: true, Felt: true, Taylor: true, By: by}}, given(graph.Float32, images[:4], images[4:]))
+		of, err := calibrate.Sense(t.Context(), passtest.Engine, m, calibrate.Ask{Loss: "logits", Labels: calibrate.Labels{Class: labels}, Keep: "h"},
+			[]calibrate.Watch{{Tap: tap, Moments: true, Felt: true, Taylor: true, By: by}, {Tap: tap, Moments: true, Groups: [][]int{{1}, {0}}}}, given(graph.Float32, images[:4], images[4:]))
 		if err != nil {
 			t.Fatal(err)
 		}
+		got, groups := of.Watched[0], of.Watched[1].Groups
 		var second, felt [2][2]float64
-		var sum, taylor [2]float64
+		var sum, taylor, squares [2]float64
 		weights := 0.0
 		for i, label := range labels {
 			v := [2]float64{math.Tanh(images[2*i]), math.Tanh(images[2*i+1])}
@@ -54,6 +55,7 @@ func TestSense(t *testing.T) {
 			weights += weight
 			for a := range 2 {
 				sum[a] += weight * v[a]
+				squares[a] += v[a] * v[a]
 				taylor[a] += v[a] * g[a] * v[a] * g[a] / 3
 				for b := range 2 {
 					second[a][b] += weight * v[a] * v[b]
@@ -67,20 +69,23 @@ func TestSense(t *testing.T) {
 				t.Errorf("rows by %q, %s: %g, want %g", by, what, got, want)
 			}
 		}
-		ms, f := got.Moments["h"], got.Felt["h"].Second(false)
+		ms, f := got.Moments, got.Felt.Second(false)
 		if ms.Rows != 3 {
 			t.Errorf("%d rows", ms.Rows)
 		}
 		for a := range 2 {
 			near("mean", ms.Mean()[a], sum[a]/weights)
-			near("taylor", got.Taylor["h"][a], taylor[a])
+			near("square within a group", groups[1-a].Gram.At(0, 0), squares[a])
+			near("sum of a group", groups[1-a].Sum[0], of.Kept.At(0, a)+of.Kept.At(1, a)+of.Kept.At(2, a))
+			near("value kept", of.Kept.At(2, a), math.Tanh(images[4+a]))
+			near("taylor", got.Taylor[a], taylor[a])
 			for b := range 2 {
 				near("moment", ms.Second(false).At(a, b), second[a][b]/weights)
 				near("gradients", f.At(a, b), felt[a][b])
 			}
 		}
 	}
-	if _, err := calibrate.Sense(t.Context(), passtest.Engine, m, "logits", calibrate.Labels{}, []calibrate.Watch{{Tap: tap, Felt: true}}, given(graph.Float32, images)); err == nil {
+	if _, err := calibrate.Sense(t.Context(), passtest.Engine, m, calibrate.Ask{Loss: "logits"}, []calibrate.Watch{{Tap: tap, Felt: true}}, given(graph.Float32, images)); err == nil {
 		t.Error("gradients without labels: no error")
 	}
 }

@@ -99,7 +99,8 @@ func (o *Operand) Head(w *mat.Dense, b []float64, h int) *mat.Dense {
 }
 
 // Moment returns the second moment of head h at the product, given the moments
-// of what the linear map gives: what the way multiplies and adds is folded in.
+// of its Channels of what the linear map gives: what the way multiplies and adds
+// is folded in.
 func (o *Operand) Moment(m *linalg.Moments, h int) *mat.SymDense {
 	mean, n := m.Mean(), float64(m.Rows)
 	cs := o.Channels[h]
@@ -108,7 +109,7 @@ func (o *Operand) Moment(m *linalg.Moments, h int) *mat.SymDense {
 		for j := i; j < len(cs); j++ {
 			b := cs[j]
 			sa, sb, ta, tb := o.Leaf.scale[a], o.Leaf.scale[b], o.Leaf.shift[a], o.Leaf.shift[b]
-			out.SetSym(i, j, sa*sb*m.Gram.At(a, b)/n+sa*mean[a]*tb+ta*sb*mean[b]+ta*tb)
+			out.SetSym(i, j, sa*sb*m.Gram.At(i, j)/n+sa*mean[i]*tb+ta*sb*mean[j]+ta*tb)
 		}
 	}
 	return out
