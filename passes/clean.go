@@ -134,7 +134,7 @@ func widths(vit *structure.ViT) []Width {
 	ws := make([]Width, len(vit.Blocks))
 	for i, b := range vit.Blocks {
 		if b.Attention != nil {
-			ws[i].QK, ws[i].VO = b.Attention.QKDim, b.Attention.VODim
+			ws[i].Heads, ws[i].QK, ws[i].VO = b.Attention.Heads, b.Attention.QKDim, b.Attention.VODim
 		}
 		if b.MLP != nil {
 			ws[i].Hidden = b.MLP.Hidden

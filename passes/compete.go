@@ -6,20 +6,18 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"nuwa/internal/cost"
 	"nuwa/internal/fault"
 	"nuwa/passes/allocate"
+	"nuwa/passes/attention"
 	"nuwa/passes/mlp"
+	"nuwa/passes/structure"
 )
 
-// planSensitivity lets all widths compete: a step is taken where the predicted
-// loss per multiply-accumulate saved is least, until the rate is met.
+// planSensitivity lets all widths compete: what is predicted to lose least per
+// cost saved is given up first, until the rate is met.
 func (s *State) planSensitivity(ctx context.Context) (string, error) {
-	shapes, err := s.Engine.Shapes(ctx, s.Model)
-	if err != nil {
-		return "", err
-	}
-	c, err := cost.Of(s.Model, shapes)
+	unit := prices[s.Options.Recipe.Cost]
+	now, err := unit.of(ctx, s)
 	if err != nil {
 		return "", err
 	}
@@ -27,42 +25,114 @@ func (s *State) planSensitivity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := allocate.Competition{Now: float64(c.MACs), Target: (1 - s.Options.Rate) * s.BaseMACs, Align: s.Options.Align}
-	var widths []*int
+	p := allocate.Competition{Now: now, Target: (1 - s.Options.Rate) * s.BaseCost}
+	var take []func(widths []int) // what comes of each part's choice
 	at, site := 0, 0
 	for i, b := range s.ViT.Blocks {
-		enter := func(width *int, x allocate.Contender) {
-			x.Width = *width
-			p.Contenders, widths = append(p.Contenders, x), append(widths, width)
-		}
 		if a := b.Attention; a != nil {
-			qk, vo := s.Spectra[at].Losses(s.Evidence[at], s.ViT.Shapes)
+			choices, err := s.attentionChoices(ctx, unit, i, at)
+			if err != nil {
+				return "", fmt.Errorf("block %d: %w", i, err)
+			}
 			at++
-			uq, uv := a.UnitMACs(s.ViT.Shapes)
-			if qk != nil {
-				enter(&s.Widths[i].QK, allocate.Contender{Cost: uq, Loss: func(w int) float64 { return qk[w] }})
-			}
-			if vo != nil {
-				enter(&s.Widths[i].VO, allocate.Contender{Cost: uv, Loss: func(w int) float64 { return vo[w] }})
-			}
+			p.Parts = append(p.Parts, choices)
+			take = append(take, func(w []int) { s.Widths[i].Heads, s.Widths[i].QK, s.Widths[i].VO = w[0], w[1], w[2] })
 		}
 		if m := b.MLP; m != nil && m.Reason == "" {
-			path := paths[site]
+			choices, err := s.hiddenChoices(ctx, unit, m, paths[site])
+			if err != nil {
+				return "", fmt.Errorf("block %d: %w", i, err)
+			}
 			site++
-			enter(&s.Widths[i].Hidden, allocate.Contender{Cost: m.UnitMACs(s.ViT.Shapes), Loss: path.Loss})
+			p.Parts = append(p.Parts, choices)
+			take = append(take, func(w []int) { s.Widths[i].Hidden = w[0] })
 		}
 	}
 	least := p.Least()
-	if least > p.Target+allocate.Tolerance*s.BaseMACs {
+	if least > p.Target+allocate.Tolerance*s.BaseCost {
 		return "", &fault.Error{Kind: fault.Unreachable, Where: "rate", Got: fmt.Sprintf("%.3f", s.Options.Rate),
-			Want:   fmt.Sprintf("%.3f to %.3f, with widths that are multiples of %d", 1-p.Now/s.BaseMACs, 1-least/s.BaseMACs, s.Options.Align),
+			Want:   fmt.Sprintf("%.3f to %.3f, with widths that are multiples of %d", 1-p.Now/s.BaseCost, 1-least/s.BaseCost, s.Options.Align),
 			Remedy: "ask for a lower rate, or a smaller --align"}
 	}
 	r := p.Run()
-	for i, w := range widths {
-		*w = r.Widths[i]
+	for i, x := range r.Chosen {
+		take[i](x.Widths)
 	}
-	return fmt.Sprintf("rate %.3f, predicted loss %+.4f", 1-r.Cost/s.BaseMACs, r.Loss), nil
+	return fmt.Sprintf("%s %.3f less, predicted loss %+.4f", s.Options.Recipe.Cost, 1-r.Cost/s.BaseCost, r.Loss), nil
+}
+
+// attentionChoices lists what the attention of block i, the n-th there is, may
+// become: heads, q/k and v/o widths.
+func (s *State) attentionChoices(ctx context.Context, unit price, i, n int) ([]allocate.Choice, error) {
+	a, now := s.ViT.Blocks[i].Attention, s.Widths[i]
+	may := func(losses []float64, width int) []int {
+		if losses == nil {
+			return []int{width}
+		}
+		return allocate.Widths(width, s.Options.Align)
+	}
+	at := func(losses []float64, width int) float64 {
+		if losses == nil {
+			return 0
+		}
+		return losses[width]
+	}
+	var choices []allocate.Choice
+	for _, heads := range s.headCounts(a, s.Heads[n]) {
+		lost, kept := 0.0, []int(nil)
+		if heads < now.Heads {
+			lost, kept = s.Heads[n].Loss(heads), s.Heads[n].Kept(heads)
+		}
+		if heads == 0 {
+			choices = append(choices, allocate.Choice{Widths: []int{0, 0, 0}, Loss: lost})
+			break
+		}
+		qk, vo := s.Spectra[n].Losses(s.Evidence[n], s.ViT.Shapes, kept)
+		for _, q := range may(qk, now.QK) {
+			for _, v := range may(vo, now.VO) {
+				c, err := unit.attention(ctx, s, a, heads, q, v)
+				if err != nil {
+					return nil, err
+				}
+				choices = append(choices, allocate.Choice{Widths: []int{heads, q, v}, Cost: c, Loss: lost + at(qk, q) + at(vo, v)})
+			}
+		}
+	}
+	return choices, nil
+}
+
+// headCounts lists how many heads a may have, its own number first, by the order
+// in which they go; nil for none.
+func (s *State) headCounts(a *structure.Attention, order *attention.Heads) []int {
+	counts := []int{a.Heads}
+	if order == nil {
+		return counts
+	}
+	if a.HeadsReason(s.ViT.Shapes) == "" {
+		for n := a.Heads - 1; n > 0; n-- {
+			counts = append(counts, n)
+		}
+	}
+	if s.Options.Recipe.Moves == MovesBlocks && a.Out.Linear.BranchReason(s.ViT.Shapes) == "" {
+		counts = append(counts, 0)
+	}
+	return counts
+}
+
+// hiddenChoices lists the widths that a hidden layer may have.
+func (s *State) hiddenChoices(ctx context.Context, unit price, m *structure.MLP, path *mlp.Path) ([]allocate.Choice, error) {
+	var choices []allocate.Choice
+	for _, w := range allocate.Widths(m.Hidden, s.Options.Align) {
+		c, err := unit.hidden(ctx, s, m, w)
+		if err != nil {
+			return nil, err
+		}
+		choices = append(choices, allocate.Choice{Widths: []int{w}, Cost: c, Loss: path.Loss(w)})
+	}
+	if s.Options.Recipe.Moves == MovesBlocks && m.Second.BranchReason(s.ViT.Shapes) == "" {
+		choices = append(choices, allocate.Choice{Widths: []int{0}, Loss: path.Loss(0)})
+	}
+	return choices, nil
 }
 
 // paths returns the elimination paths of the hidden layers by the statistics

@@ -182,7 +182,7 @@ func rebuildAttention(m *graph.Model, s *attention.Spectrum) error {
 	if s.VO == nil {
 		return nil
 	}
-	return a.Out.Rebuild(m, a.PV, o)
+	return a.Out.Rebuild(m, a.PV, o, nil)
 }
 
 // computesInHalf reports whether a product of m is taken of 16-bit weights.

@@ -10,6 +10,7 @@ import (
 	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
+	"nuwa/internal/latency"
 	"nuwa/passes/attention"
 	"nuwa/passes/calibrate"
 	"nuwa/passes/focus"
@@ -57,12 +58,15 @@ type State struct {
 	Purified *purify.Result        // what purification found; nil without
 	Widths   []Width               // widths wanted, planned by the plan pass, settled by the mlp pass
 	Spectra  []*attention.Spectrum // one per ViT.Attentions
+	Heads    []*attention.Heads    // one per ViT.Attentions: the order in which heads go; nil where they stay
 	Evidence []attention.Evidence  // one per ViT.Attentions; nil unless the recipe asks for it
 	Hidden   []*mlp.Evidence       // of the prunable hidden layers, in order; nil unless the recipe asks for it
 	Targets  []float64             // what the logit for other classes should be, per sample of Options.Other.Fit
 	Other    *focus.Other          // the logit for other classes; nil without
 	Logits   *mat.Dense            // of the base on the calibration samples, a row each; nil unless the recipe asks for it
 	BaseMACs float64               // of the whole model as imported
+	BaseCost float64               // of the same, in what the sensitivity allocation saves
+	Times    *latency.Table        // of parts, here; nil unless latency is saved
 	Notes    []string              // what the user should know: numerical doubt, choices
 
 	Log      *slog.Logger
@@ -99,9 +103,9 @@ type Other struct {
 	Accept float64         // part of the other samples that may be taken for wanted, 0 to 1
 }
 
-// Width is the widths of a block: of q/k and v/o per head, and of the hidden
-// layer. A part that the block does not have is zero.
-type Width struct{ QK, VO, Hidden int }
+// Width is the widths of a block: how many heads there are, of q/k and v/o per
+// head, and of the hidden layer. A part that the block does not have is zero.
+type Width struct{ Heads, QK, VO, Hidden int }
 
 // remember fills into by find, or with what was found before.
 func (s *State) remember(what string, into any, find func() error) error {

@@ -171,6 +171,11 @@ func mergeTwins(t *testing.T, p *structure.MLP) (keep []int, w2 *mat.Dense, b2 [
 // macs counts the multiply-accumulates of m per image.
 func macs(t *testing.T, m *graph.Model) float64 {
 	t.Helper()
+	return float64(counted(t, m).MACs)
+}
+
+func counted(t *testing.T, m *graph.Model) cost.Cost {
+	t.Helper()
 	shapes, err := passtest.Engine.Shapes(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +184,7 @@ func macs(t *testing.T, m *graph.Model) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return float64(c.MACs)
+	return c
 }
 
 // pathNodes lists the linear maps of a and all nodes between them and the

@@ -17,6 +17,8 @@ type Recipe struct {
 	Statistics  string `json:"statistics"`
 	Attention   string `json:"attention"`
 	Allocate    string `json:"allocate"`
+	Moves       string `json:"moves"`
+	Cost        string `json:"cost"`
 	Errors      string `json:"errors"`
 	Rows        string `json:"rows"`
 	Tokens      string `json:"tokens"`
@@ -48,6 +50,14 @@ const (
 	AllocateAdaptive    = "adaptive"
 	AllocateSensitivity = "sensitivity"
 
+	MovesWidths = "widths"
+	MovesHeads  = "heads"
+	MovesBlocks = "blocks"
+
+	CostMACs       = "macs"
+	CostParameters = "parameters"
+	CostLatency    = "latency"
+
 	ErrorsPlain    = "plain"
 	ErrorsDiagonal = "diagonal"
 	ErrorsFull     = "full"
@@ -72,11 +82,11 @@ var Recipes = map[string]Recipe{
 	// The method's: Wei et al., arXiv 2504.03118.
 	"paper": {
 		Select: SelectActivation, Reconstruct: ReconstructLeast, Statistics: StatisticsSlim, Attention: AttentionWeights,
-		Allocate: AllocateUniform, Errors: ErrorsPlain, Rows: RowsAlike, Tokens: TokensAll, Refit: RefitNone, Purify: PurifySTE, Images: 128,
+		Allocate: AllocateUniform, Moves: MovesWidths, Cost: CostMACs, Errors: ErrorsPlain, Rows: RowsAlike, Tokens: TokensAll, Refit: RefitNone, Purify: PurifySTE, Images: 128,
 	},
 	"best": {
 		Select: SelectSecond, Reconstruct: ReconstructAffine, Statistics: StatisticsDense, Attention: AttentionData,
-		Allocate: AllocateSensitivity, Errors: ErrorsFull, Rows: RowsAlike, Tokens: TokensRead, Refit: RefitLogits, Purify: PurifyNone, Images: 512,
+		Allocate: AllocateSensitivity, Moves: MovesWidths, Cost: CostMACs, Errors: ErrorsFull, Rows: RowsAlike, Tokens: TokensRead, Refit: RefitLogits, Purify: PurifyNone, Images: 512,
 	},
 }
 
@@ -117,8 +127,18 @@ var Parts = []Part{
 		{AllocateUniform, "attention by the ρ rule, hidden layers equally wide (Wei et al.)"},
 		{AllocateProportion, "attention by the ρ rule, hidden layers in proportion to their widths"},
 		{AllocateAdaptive, "attention by the ρ rule, hidden neurons of least score anywhere"},
-		{AllocateSensitivity, "all widths compete: least predicted loss per multiply-accumulate saved goes first"},
+		{AllocateSensitivity, "all widths compete: least predicted loss per cost saved goes first"},
 	}, func(r *Recipe) *string { return &r.Allocate }},
+	{"moves", "what the sensitivity allocation may give up", []Choice{
+		{MovesWidths, "widths of heads and of hidden layers"},
+		{MovesHeads, "whole heads as well, the others making up for them"},
+		{MovesBlocks, "whole heads, attentions and hidden layers, the mean of what they add in their place"},
+	}, func(r *Recipe) *string { return &r.Moves }},
+	{"cost", "what the sensitivity allocation saves, and the rate is a share of", []Choice{
+		{CostMACs, "multiply-accumulates"},
+		{CostParameters, "weights"},
+		{CostLatency, "time for one image, as its parts take here"},
+	}, func(r *Recipe) *string { return &r.Cost }},
 	{"errors", "how errors of channels are weighed against each other", []Choice{
 		{ErrorsPlain, "all alike"},
 		{ErrorsDiagonal, "each by the mean squared gradient of the loss over the wanted classes"},

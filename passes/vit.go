@@ -16,7 +16,10 @@ func runDecompose(_ context.Context, s *State) (string, error) {
 	if s.Options.Rate == 0 && s.Options.Fixed == nil {
 		return "", nil
 	}
-	var err error
+	err := s.orderHeads()
+	if err != nil {
+		return "", err
+	}
 	if s.Options.Recipe.Attention == AttentionWeights {
 		s.Spectra, err = attention.Decompose(s.ViT.Attentions)
 		return counted(len(s.Spectra), "attentions decomposed"), err
@@ -28,6 +31,24 @@ func runDecompose(_ context.Context, s *State) (string, error) {
 		}
 	}
 	return counted(len(s.Spectra), "attentions decomposed on data"), nil
+}
+
+// orderHeads finds out in which order the heads of each attention may go.
+func (s *State) orderHeads() error {
+	s.Heads = make([]*attention.Heads, len(s.ViT.Attentions))
+	if s.Options.Recipe.Allocate != AllocateSensitivity || s.Options.Recipe.Moves == MovesWidths {
+		return nil
+	}
+	for i, a := range s.ViT.Attentions {
+		if a.QKReason != "" || a.VOReason != "" {
+			continue
+		}
+		var err error
+		if s.Heads[i], err = attention.NewHeads(a, s.Evidence[i], s.ViT.Shapes); err != nil {
+			return fmt.Errorf("attention %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 func runFocus(ctx context.Context, s *State) (string, error) {
@@ -48,22 +69,34 @@ func runFocus(ctx context.Context, s *State) (string, error) {
 }
 
 func runAttention(_ context.Context, s *State) (string, error) {
-	n, spectrum := 0, 0
+	slim, gone, n := 0, 0, -1
 	for i, b := range s.ViT.Blocks {
 		if b.Attention == nil || s.Spectra == nil {
 			continue
 		}
-		sp := s.Spectra[spectrum]
-		spectrum++
-		if s.Widths[i].QK == s.Before[i].QK && s.Widths[i].VO == s.Before[i].VO {
+		n++
+		want, has, sp := s.Widths[i], s.Before[i], s.Spectra[n]
+		var err error
+		switch {
+		case want.Heads == has.Heads && want.QK == has.QK && want.VO == has.VO:
 			continue
+		case want.Heads == 0:
+			err = sp.Remove(s.Model, s.Evidence[n])
+			gone++
+		default:
+			if want.Heads < has.Heads {
+				sp, err = sp.Keep(s.Heads[n].Kept(want.Heads), s.Evidence[n], s.ViT.Shapes)
+			}
+			if err == nil {
+				err = sp.Prune(s.Model, want.QK, want.VO)
+			}
+			slim++
 		}
-		if err := sp.Prune(s.Model, s.Widths[i].QK, s.Widths[i].VO); err != nil {
+		if err != nil {
 			return "", fmt.Errorf("block %d: %w", i, err)
 		}
-		n++
 	}
-	return counted(n, "attentions slimmed"), nil
+	return listed(counted(slim, "attentions slimmed"), counted(gone, "attentions removed")), nil
 }
 
 // runMLP prunes the hidden layers of all blocks whose width shall change.
@@ -134,6 +167,12 @@ func within(sites []*structure.MLP, bytes int) int {
 // pruneHidden chooses the neurons of layers and refits.
 func (s *State) pruneHidden(layers []hiddenLayer) error {
 	for _, l := range layers {
+		if s.Widths[l.block].Hidden == 0 {
+			if err := l.site.Second.Fix(s.Model.Graph, l.evidence.Moments); err != nil {
+				return fmt.Errorf("block %d: %w", l.block, err)
+			}
+			continue
+		}
 		keep, err := s.choose(l)
 		if err != nil {
 			return fmt.Errorf("block %d: %w", l.block, err)

@@ -1,23 +1,24 @@
 // Package latency tells how long the parts of a Vision Transformer take on this
-// machine: a linear map of so many rows, and the attention of so many tokens. It
-// times graphs of one part each in ONNX Runtime, on a grid of widths, and
-// interpolates between them.
+// machine: a linear map of so many rows, an activation, and the attention of so
+// many tokens. It times graphs of one part each in ONNX Runtime, on a grid of
+// widths, and interpolates between them.
 //
 //	t := latency.New(eng, 16)
 //	ns, err := t.Linear(ctx, 197, 384, 616)
-//	ns, err = t.Attention(ctx, 197, 6, 56, 56)
+//	ns, err = t.Attention(ctx, latency.Attention{Heads: 6, Queries: 197, Keys: 197}, 56, 56)
+//	ns, err = t.Whole(ctx, model)
 //
 // Times are the fastest of several runs, so that a busy machine does not count.
-// What was timed once is kept, and can be stored (Encode, Decode). The package
-// may import graph, internal/engine and internal/fault.
+// What was timed once is kept. The package may import graph, internal/engine and
+// internal/fault.
 package latency
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"nuwa/graph"
@@ -25,12 +26,18 @@ import (
 	"nuwa/internal/fault"
 )
 
-// Table holds what was timed. It is for one goroutine at a time.
+// Table holds what was timed. Goroutines that share one take turns.
 type Table struct {
-	eng   *engine.Engine
-	step  int
+	eng  *engine.Engine
+	step int
+
+	mu    sync.Mutex
 	times map[string]float64 // nanoseconds
 }
+
+// Attention is what an attention works on: so many heads, each of one sample's
+// queries against its keys.
+type Attention struct{ Heads, Queries, Keys int }
 
 // How long one part is timed.
 const (
@@ -39,7 +46,8 @@ const (
 )
 
 // New returns an empty table. Widths are timed at multiples of step, in which
-// kernels work; times between two of them lie between theirs.
+// kernels work, and at every second, fourth, … of them from 16, 32, … steps on;
+// times between two of them lie between theirs.
 func New(eng *engine.Engine, step int) *Table {
 	return &Table{eng: eng, step: max(step, 1), times: map[string]float64{}}
 }
@@ -47,22 +55,38 @@ func New(eng *engine.Engine, step int) *Table {
 // Linear returns the nanoseconds that a linear map with a bias takes on so many
 // rows.
 func (t *Table) Linear(ctx context.Context, rows, in, out int) (float64, error) {
-	return t.between(ctx, []int{in, out}, func(w []int) (string, func() (*graph.Model, error)) {
-		return fmt.Sprintf("linear %d %d %d", rows, w[0], w[1]), func() (*graph.Model, error) { return linear(rows, w[0], w[1]) }
+	return t.between(ctx, []int{in, out}, func(w []int) (string, func() *graph.Model) {
+		return fmt.Sprintf("linear %d %d %d", rows, w[0], w[1]), func() *graph.Model { return linear(rows, w[0], w[1]) }
+	})
+}
+
+// Activation returns the nanoseconds that a GELU takes on so many rows.
+func (t *Table) Activation(ctx context.Context, rows, width int) (float64, error) {
+	return t.between(ctx, []int{width}, func(w []int) (string, func() *graph.Model) {
+		return fmt.Sprintf("activation %d %d", rows, w[0]), func() *graph.Model { return activation(rows, w[0]) }
 	})
 }
 
 // Attention returns the nanoseconds that the two products and the softmax of an
 // attention take for one sample, its heads of q/k and v/o widths given, linear
 // maps not counted.
-func (t *Table) Attention(ctx context.Context, tokens, heads, qk, vo int) (float64, error) {
-	return t.between(ctx, []int{qk, vo}, func(w []int) (string, func() (*graph.Model, error)) {
-		return fmt.Sprintf("attention %d %d %d %d", tokens, heads, w[0], w[1]), func() (*graph.Model, error) { return attention(tokens, heads, w[0], w[1]) }
+func (t *Table) Attention(ctx context.Context, a Attention, qk, vo int) (float64, error) {
+	return t.between(ctx, []int{qk, vo}, func(w []int) (string, func() *graph.Model) {
+		return fmt.Sprintf("attention %v %d %d", a, w[0], w[1]), func() *graph.Model { return attention(a, w[0], w[1]) }
 	})
 }
 
+// Whole returns the nanoseconds that m takes for one sample.
+func (t *Table) Whole(ctx context.Context, m *graph.Model) (float64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.time(ctx, m)
+}
+
 // between interpolates, in each width, between the grid's points around it.
-func (t *Table) between(ctx context.Context, widths []int, part func([]int) (string, func() (*graph.Model, error))) (float64, error) {
+func (t *Table) between(ctx context.Context, widths []int, part func([]int) (string, func() *graph.Model)) (float64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, w := range widths {
 		if w < 1 {
 			return 0, &fault.Error{Kind: fault.Internal, Where: "latency", Got: fmt.Sprintf("widths %v", widths), Want: "at least 1"}
@@ -72,9 +96,13 @@ func (t *Table) between(ctx context.Context, widths []int, part func([]int) (str
 	for corner := range 1 << len(widths) {
 		at, weight := slices.Clone(widths), 1.0
 		for i, w := range widths {
-			low := w / t.step * t.step
-			high := low + t.step
-			f := float64(w-low) / float64(t.step)
+			step := t.step
+			for w > 16*step {
+				step *= 2
+			}
+			low := w / step * step
+			high := low + step
+			f := float64(w-low) / float64(step)
 			if low == 0 { // narrower than one step costs as much as one
 				low = high
 			}
@@ -90,11 +118,8 @@ func (t *Table) between(ctx context.Context, widths []int, part func([]int) (str
 		key, make := part(at)
 		ns, ok := t.times[key]
 		if !ok {
-			m, err := make()
-			if err == nil {
-				ns, err = t.time(ctx, m)
-			}
-			if err != nil {
+			var err error
+			if ns, err = t.time(ctx, make()); err != nil {
 				return 0, err
 			}
 			t.times[key] = ns
@@ -138,29 +163,46 @@ func (t *Table) time(ctx context.Context, m *graph.Model) (float64, error) {
 }
 
 // linear is x·W + b, in the spelling that ONNX Runtime runs slim models in.
-func linear(rows, in, out int) (*graph.Model, error) {
-	m := graph.NewModel(graph.Opset{Version: 13})
-	m.IRVersion = 7
+func linear(rows, in, out int) *graph.Model {
+	m := blank()
 	x := m.Graph.AddInput("x", graph.TensorType(graph.Float32, graph.Fixed(int64(rows)), graph.Fixed(int64(in))))
 	w := m.Graph.AddConst("w", graph.NewTensor([]int64{int64(in), int64(out)}, wave(in*out)))
 	b := m.Graph.AddConst("b", graph.NewTensor([]int64{int64(out)}, wave(out)))
 	output(m, m.Graph.Add("Gemm", "y", []*graph.Value{x, w, b}).Output(0), rows, out)
-	return m, nil
+	return m
+}
+
+func blank() *graph.Model {
+	m := graph.NewModel(graph.Opset{Version: 13})
+	m.IRVersion = 7
+	return m
+}
+
+// activation is the GELU that most Vision Transformers have.
+func activation(rows, width int) *graph.Model {
+	m := blank()
+	x := m.Graph.AddInput("x", graph.TensorType(graph.Float32, graph.Fixed(int64(rows)), graph.Fixed(int64(width))))
+	number := func(name string, x float32) *graph.Value {
+		return m.Graph.AddConst(name, graph.NewTensor(nil, []float32{x}))
+	}
+	op := func(op string, a ...*graph.Value) *graph.Value { return m.Graph.Add(op, op, a).Output(0) }
+	erf := op("Add", op("Erf", op("Div", x, number("root", math.Sqrt2))), number("one", 1))
+	output(m, op("Mul", op("Mul", x, erf), number("half", 0.5)), rows, width)
+	return m
 }
 
 // attention is softmax(Q·Kᵀ)·V of each head.
-func attention(tokens, heads, qk, vo int) (*graph.Model, error) {
-	m := graph.NewModel(graph.Opset{Version: 13})
-	m.IRVersion = 7
-	in := func(name string, width int) *graph.Value {
-		return m.Graph.AddInput(name, graph.TensorType(graph.Float32, graph.Fixed(1), graph.Fixed(int64(heads)), graph.Fixed(int64(tokens)), graph.Fixed(int64(width))))
+func attention(a Attention, qk, vo int) *graph.Model {
+	m := blank()
+	in := func(name string, tokens, width int) *graph.Value {
+		return m.Graph.AddInput(name, graph.TensorType(graph.Float32, graph.Fixed(1), graph.Fixed(int64(a.Heads)), graph.Fixed(int64(tokens)), graph.Fixed(int64(width))))
 	}
-	q, k, v := in("q", qk), in("k", qk), in("v", vo)
+	q, k, v := in("q", a.Queries, qk), in("k", a.Keys, qk), in("v", a.Keys, vo)
 	k = m.Graph.Add("Transpose", "flip", []*graph.Value{k}, graph.Ints("perm", 0, 1, 3, 2)).Output(0)
 	s := m.Graph.Add("MatMul", "logits", []*graph.Value{q, k}).Output(0)
 	p := m.Graph.Add("Softmax", "probabilities", []*graph.Value{s}, graph.Int("axis", -1)).Output(0)
-	output(m, m.Graph.Add("MatMul", "y", []*graph.Value{p, v}).Output(0), 1, heads, tokens, vo)
-	return m, nil
+	output(m, m.Graph.Add("MatMul", "y", []*graph.Value{p, v}).Output(0), 1, a.Heads, a.Queries, vo)
+	return m
 }
 
 func output(m *graph.Model, v *graph.Value, dims ...int) {
@@ -179,19 +221,4 @@ func wave(n int) []float32 {
 		xs[i] = float32(math.Sin(float64(i)))
 	}
 	return xs
-}
-
-// Encode returns what was timed, to be stored.
-func (t *Table) Encode() ([]byte, error) { return json.Marshal(t.times) }
-
-// Decode adds what Encode gave.
-func (t *Table) Decode(b []byte) error {
-	times := map[string]float64{}
-	if err := json.Unmarshal(b, &times); err != nil {
-		return &fault.Error{Kind: fault.Data, Where: "latency table", Err: err}
-	}
-	for key, ns := range times {
-		t.times[key] = ns
-	}
-	return nil
 }

@@ -22,7 +22,7 @@ func TestBetween(t *testing.T) {
 	table := New(&engine.Engine{Threads: 1}, 16)
 	ctx := t.Context()
 	for _, c := range [][2]int{{32, 32}, {32, 64}} {
-		if ns, err := table.Attention(ctx, 17, 2, c[0], c[1]); err != nil || !(ns > 0) {
+		if ns, err := table.Attention(ctx, Attention{Heads: 2, Queries: 17, Keys: 17}, c[0], c[1]); err != nil || !(ns > 0) {
 			t.Fatalf("widths %v take %g ns, %v", c, ns, err)
 		}
 	}
@@ -41,14 +41,6 @@ func TestBetween(t *testing.T) {
 			t.Errorf("%d → %d takes %g, %v; want %g", c.in, c.out, got, err, c.want)
 		}
 	}
-	b, err := table.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again := New(&engine.Engine{Threads: 1}, 16)
-	if err := again.Decode(b); err != nil || len(again.times) != len(table.times) {
-		t.Errorf("%d points come back, want %d: %v", len(again.times), len(table.times), err)
-	}
 	if _, err := table.Linear(ctx, 8, 0, 8); err == nil {
 		t.Error("a width of zero was timed")
 	}
@@ -61,5 +53,18 @@ func TestOrder(t *testing.T) {
 	large, err2 := table.Linear(t.Context(), 64, 512, 512)
 	if err1 != nil || err2 != nil || !(large > 2*small) {
 		t.Errorf("16 times the work takes %g ns, once %g; %v %v", large, small, err1, err2)
+	}
+}
+
+// Wide parts are timed at fewer points, so that a table of them is done in time.
+func TestGridIsCoarserForWideParts(t *testing.T) {
+	table := New(&engine.Engine{Threads: 1}, 4)
+	for w := 4; w <= 512; w += 4 {
+		if _, err := table.Activation(t.Context(), 4, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(table.times) != 16+3*8 {
+		t.Errorf("%d widths up to 512 are timed, want 40", len(table.times))
 	}
 }

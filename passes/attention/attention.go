@@ -7,7 +7,8 @@
 //	spectra, err := attention.Decompose(vit.Attentions)
 //	err = spectra[0].Prune(model, 24, 16) // widths of q/k and v/o per head
 //
-// It may import graph, passes/structure and internal/linalg.
+// It may import graph, passes/structure, passes/calibrate, internal/engine and
+// internal/linalg.
 package attention
 
 import (
@@ -17,6 +18,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"nuwa/graph"
+	"nuwa/internal/engine"
 	"nuwa/internal/linalg"
 	"nuwa/passes/structure"
 )
@@ -26,6 +28,11 @@ import (
 type Spectrum struct {
 	Site   *structure.Attention
 	QK, VO []*linalg.LowRank
+
+	weighted bool           // by data
+	kept     []int          // heads that there shall be; nil for all
+	shift    []float64      // of the output for heads that go; nil for none
+	shapes   *engine.Shapes // where heads go
 }
 
 // Decompose factors all heads of all sites, in parallel. It depends on the
@@ -112,8 +119,9 @@ func Energies(heads []*linalg.LowRank) [][]float64 {
 	return out
 }
 
-// Prune gives every head of the site q/k width qk and v/o width vo. A width of
-// zero, or one not below the present width, leaves that half as it is.
+// Prune gives every head of s q/k width qk and v/o width vo, and takes the others
+// away. A width of zero, or one not below the present width, leaves that half as
+// it is.
 func (s *Spectrum) Prune(m *graph.Model, qk, vo int) error {
 	a := s.Site
 	rebuilt := map[*structure.Linear][]structure.Part{}
@@ -124,16 +132,27 @@ func (s *Spectrum) Prune(m *graph.Model, qk, vo int) error {
 		}
 		rebuilt[o.Linear] = append(rebuilt[o.Linear], o.Resize(heads))
 	}
-	if s.QK != nil && qk > 0 && qk < a.QKDim {
+	cut := func(width, now int) (int, bool) {
+		if width <= 0 || width >= now {
+			return now, s.kept != nil
+		}
+		return width, true
+	}
+	if qk, slim := cut(qk, a.QKDim); slim && s.QK != nil {
 		q, k := truncate(s.QK, qk)
 		add(a.Q, q)
 		add(a.K, k)
 	}
 	var out []*mat.Dense
-	if s.VO != nil && vo > 0 && vo < a.VODim {
+	if vo, slim := cut(vo, a.VODim); slim && s.VO != nil {
 		var v []*mat.Dense
 		v, out = truncate(s.VO, vo)
 		add(a.V, v)
+	}
+	if s.kept != nil {
+		if err := a.KeepHeads(m.Graph, s.shapes, s.kept); err != nil {
+			return err
+		}
 	}
 	for _, o := range order {
 		if err := o.Rebuild(m, rebuilt[o.Linear]); err != nil {
@@ -141,7 +160,7 @@ func (s *Spectrum) Prune(m *graph.Model, qk, vo int) error {
 		}
 	}
 	if out != nil {
-		return a.Out.Rebuild(m, a.PV, out)
+		return a.Out.Rebuild(m, a.PV, out, s.shift)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func Watch(a *structure.Attention, s *engine.Shapes) Watched {
 // M^½·P_QK·N^½ and M^½·P_VO·F^½. The energies are then mean squared errors per
 // token pair and per token, in units of the loss.
 func DecomposeWeighted(a *structure.Attention, e Evidence) (*Spectrum, error) {
-	s := &Spectrum{Site: a}
+	s := &Spectrum{Site: a, weighted: true}
 	if a.QKReason == "" {
 		wq, bq, err := a.Q.Linear.Weight()
 		if err != nil {
@@ -88,8 +88,7 @@ func DecomposeWeighted(a *structure.Attention, e Evidence) (*Spectrum, error) {
 			return nil, err
 		}
 		for h := range a.V.Channels {
-			o := a.Out.Head(wo, h)
-			f, err := linalg.FactorGrams(a.V.Head(wv, bv, h), o, a.Out.Moment(e.O, h), weightedGram(o, e.F))
+			f, err := s.factor(a.V.Head(wv, bv, h), a.Out.Head(wo, h), e, h)
 			if err != nil {
 				return nil, fmt.Errorf("values and output of head %d: %w", h, err)
 			}
@@ -97,6 +96,15 @@ func DecomposeWeighted(a *structure.Attention, e Evidence) (*Spectrum, error) {
 		}
 	}
 	return s, nil
+}
+
+// factor decomposes the product of the values of head h and of what they add to
+// the output, as s does.
+func (s *Spectrum) factor(v, o *mat.Dense, e Evidence, h int) (*linalg.LowRank, error) {
+	if !s.weighted {
+		return linalg.Factor(v, o)
+	}
+	return linalg.FactorGrams(v, o, s.Site.Out.Moment(e.O, h), weightedGram(o, e.F))
 }
 
 // weightedGram returns W·F·Wᵀ, F nil standing for the identity.
@@ -118,17 +126,19 @@ func weightedGram(w *mat.Dense, f *mat.SymDense) *mat.SymDense {
 }
 
 // Losses returns, for every width from 0 to the present one, the predicted
-// increase of the loss per image when all heads are truncated to it: half the
-// energy lost, times how many tokens or token pairs it is lost at.
-func (s *Spectrum) Losses(e Evidence, sh *engine.Shapes) (qk, vo []float64) {
+// increase of the loss per image when the heads in kept, nil for all, are
+// truncated to it: half the energy lost, times how many tokens or token pairs it
+// is lost at.
+func (s *Spectrum) Losses(e Evidence, sh *engine.Shapes, kept []int) (qk, vo []float64) {
+	if kept == nil {
+		for h := range s.Site.Heads {
+			kept = append(kept, h)
+		}
+	}
 	if s.QK != nil {
 		d, _ := sh.At(s.Site.QK.Output(0), 1)
-		pairs := 1.0
-		for _, n := range d {
-			pairs *= float64(n)
-		}
-		pairs /= float64(s.Site.Heads)
-		qk = tails(s.QK, s.Site.QKDim, func(h int) float64 {
+		pairs := float64(graph.Elements(d)) / float64(s.Site.Heads)
+		qk = tails(s.QK, kept, s.Site.QKDim, func(h int) float64 {
 			switch {
 			case e.Gamma == nil:
 				return pairs / 2
@@ -139,21 +149,15 @@ func (s *Spectrum) Losses(e Evidence, sh *engine.Shapes) (qk, vo []float64) {
 		})
 	}
 	if s.VO != nil {
-		d, _ := sh.At(s.Site.Out.Linear.Out, 1)
-		tokens := 1.0
-		for _, n := range d {
-			tokens *= float64(n)
-		}
-		tokens /= float64(s.Site.Out.Linear.OutDim)
-		vo = tails(s.VO, s.Site.VODim, func(int) float64 { return tokens / 2 })
+		vo = tails(s.VO, kept, s.Site.VODim, func(int) float64 { return s.Site.Out.Linear.Rows(sh) / 2 })
 	}
 	return qk, vo
 }
 
-func tails(heads []*linalg.LowRank, width int, weight func(h int) float64) []float64 {
+func tails(heads []*linalg.LowRank, kept []int, width int, weight func(h int) float64) []float64 {
 	out := make([]float64, width+1)
-	for h, f := range heads {
-		e := f.Energies()
+	for _, h := range kept {
+		e := heads[h].Energies()
 		lost := 0.0
 		for k := len(e) - 1; k >= 0; k-- {
 			lost += e[k]

@@ -87,7 +87,7 @@ func TestDecomposeWeightedIsTheFullProduct(t *testing.T) {
 		}
 	}
 	tokens := float64(a.Tokens)
-	lostQK, lostVO := s.Losses(e, vit.Shapes)
+	lostQK, lostVO := s.Losses(e, vit.Shapes, nil)
 	if math.Abs(lostQK[2]-tokens*tokens*qk) > 1e-9*lostQK[0] || math.Abs(lostVO[2]-tokens*vo) > 1e-9*lostVO[0] {
 		t.Errorf("at width 2, %g and %g are predicted to be lost, want %g and %g", lostQK[2], lostVO[2], tokens*tokens*qk, tokens*vo)
 	}

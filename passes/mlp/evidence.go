@@ -73,11 +73,12 @@ func NewPath(site *structure.MLP, moments *linalg.Moments, f *mat.SymDense, s *e
 		}
 		p.order, p.lost = append(p.order, j), append(p.lost, e.Cost())
 	}
+	p.lost = append(p.lost, e.Cost()+e.Scores()[0])
 	return p, nil
 }
 
-// Loss returns the predicted increase of the loss per image at a width from 1
-// up to the layer's.
+// Loss returns the predicted increase of the loss per image at a width from 0,
+// where the mean of what the layer gives stands in for it, up to the layer's.
 func (p *Path) Loss(width int) float64 { return p.lost[p.hidden-width] * p.rows / 2 }
 
 // Kept returns the neurons that are left at a width from 1 up to the layer's,

@@ -217,8 +217,23 @@ func (a *Attention) pairOutput(f *finder) string {
 
 // Rows returns, for heads of the given width, the input channel of the output
 // projection that position j of head h feeds.
-func (o *Output) Rows(width int) [][]int {
-	lay := o.leaf.layout.resized(nil, o.width, int64(width))
+func (o *Output) Rows(width int) [][]int { return o.rows(o.layout(o.Count(), width)) }
+
+// layout returns the way to the projection for so many heads of a width.
+func (o *Output) layout(heads, width int) *layout {
+	return o.leaf.layout.resized(nil, o.width, int64(width)).counting(o.heads, heads)
+}
+
+// Count returns how many heads the projection takes now.
+func (o *Output) Count() int {
+	n := int64(1)
+	for _, f := range o.heads {
+		n *= o.leaf.layout.factors[f].size
+	}
+	return int(n)
+}
+
+func (o *Output) rows(lay *layout) [][]int {
 	id := lay.src[lay.channel][0]
 	rows := []int{0}
 	for _, f := range o.heads {
@@ -267,15 +282,16 @@ func (o *Output) Moment(m *linalg.Moments, h int) *mat.SymDense {
 func (o *Output) Width() int { return int(o.leaf.layout.factors[o.width[0]].size) }
 
 // Rebuild puts a new output projection in the place of o's, made of the given
-// width×out matrices, one per head. The product P·V must give heads of that
-// width by then.
-func (o *Output) Rebuild(m *graph.Model, product *graph.Node, heads []*mat.Dense) error {
+// width×out matrices, one per head, with shift added to its bias unless that is
+// nil. The product P·V must give so many heads of that width by then.
+func (o *Output) Rebuild(m *graph.Model, product *graph.Node, heads []*mat.Dense, shift []float64) error {
 	width, out := heads[0].Dims()
 	_, b, err := o.Linear.Weight()
 	if err != nil {
 		return err
 	}
-	rows := o.Rows(width)
+	lay := o.layout(len(heads), width)
+	rows := o.rows(lay)
 	w := mat.NewDense(out, width*len(heads), nil)
 	for h, hm := range heads {
 		for j, r := range rows[h] {
@@ -284,11 +300,14 @@ func (o *Output) Rebuild(m *graph.Model, product *graph.Node, heads []*mat.Dense
 			}
 		}
 	}
-	if o.Linear.B == nil {
+	if o.Linear.B == nil && shift == nil {
 		b = nil
 	}
+	for i, x := range shift {
+		b[i] += x
+	}
 	name := o.Linear.Name()
-	v, err := o.leaf.layout.resized(nil, o.width, int64(width)).emit(m.Graph, product.Output(0), name+"_heads")
+	v, err := lay.emit(m.Graph, product.Output(0), name+"_heads")
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Linear.Node, err)
 	}

@@ -116,8 +116,8 @@ func (o *Operand) Moment(m *linalg.Moments, h int) *mat.SymDense {
 }
 
 // Part is what one leaf of a linear map is rebuilt from: an affine map per
-// head, width×(in+1) with the bias as last column. Heads nil keeps the leaf as
-// it is.
+// head, width×(in+1) with the bias as last column, of fewer heads than there
+// are where HeadsReason allows it. Heads nil keeps the leaf as it is.
 type Part struct {
 	Leaf  *Leaf
 	Heads []*mat.Dense
@@ -154,7 +154,7 @@ func (o *Operand) Rebuild(m *graph.Model, parts []Part) error {
 		p := parts[i]
 		width, _ := p.Heads[0].Dims()
 		rows = append(rows, p.Heads...)
-		lay := leaf.layout.resized(p.oper.heads, p.oper.width, int64(width))
+		lay := leaf.layout.resized(p.oper.heads, p.oper.width, int64(width)).counting(p.oper.heads, len(p.Heads))
 		if r := len(lay.dst); p.oper.widthAxis == r-2 {
 			lay.dst[r-2], lay.dst[r-1], flip[n] = lay.dst[r-1], lay.dst[r-2], true
 		}

@@ -1,0 +1,131 @@
+package passes
+
+import (
+	"context"
+
+	"nuwa/graph"
+	"nuwa/internal/cost"
+	"nuwa/internal/latency"
+	"nuwa/passes/structure"
+)
+
+// kernelStep is the width in whose multiples latencies are timed.
+const kernelStep = 16
+
+// price is what the sensitivity allocation saves: of a model, and of its parts at
+// widths that they may get.
+type price struct {
+	of        func(ctx context.Context, s *State) (float64, error)
+	attention func(ctx context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error)
+	hidden    func(ctx context.Context, s *State, m *structure.MLP, width int) (float64, error)
+}
+
+// prices are the kinds of them, by name.
+var prices = map[string]price{
+	CostMACs: {
+		of: func(ctx context.Context, s *State) (float64, error) {
+			c, err := s.counted(ctx)
+			return float64(c.MACs), err
+		},
+		attention: func(_ context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
+			uq, uv := a.UnitMACs(s.ViT.Shapes)
+			return (uq*float64(qk) + uv*float64(vo)) * float64(heads) / float64(a.Heads), nil
+		},
+		hidden: func(_ context.Context, s *State, m *structure.MLP, width int) (float64, error) {
+			return m.UnitMACs(s.ViT.Shapes) * float64(width), nil
+		},
+	},
+	CostParameters: {
+		of: func(ctx context.Context, s *State) (float64, error) {
+			c, err := s.counted(ctx)
+			return float64(c.Params), err
+		},
+		attention: func(_ context.Context, _ *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
+			uq, uv := a.UnitParams()
+			return (uq*float64(qk) + uv*float64(vo)) * float64(heads) / float64(a.Heads), nil
+		},
+		hidden: func(_ context.Context, _ *State, m *structure.MLP, width int) (float64, error) {
+			return m.UnitParams() * float64(width), nil
+		},
+	},
+	CostLatency: {
+		of:        func(ctx context.Context, s *State) (float64, error) { return s.Times.Whole(ctx, s.Model) },
+		attention: attentionTime,
+		hidden:    hiddenTime,
+	},
+}
+
+// counted counts what s's model costs.
+func (s *State) counted(ctx context.Context) (cost.Cost, error) {
+	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	if err != nil {
+		return cost.Cost{}, err
+	}
+	return cost.Of(s.Model, shapes)
+}
+
+// runPrice finds out what the base costs, which the rate is a share of.
+func runPrice(ctx context.Context, s *State) (string, error) {
+	if s.Options.Rate == 0 || s.Options.Recipe.Allocate != AllocateSensitivity {
+		return "", nil
+	}
+	if s.Options.Recipe.Cost == CostLatency && s.Times == nil {
+		s.Times = latency.New(s.Engine, kernelStep)
+	}
+	var err error
+	s.BaseCost, err = prices[s.Options.Recipe.Cost].of(ctx, s)
+	return s.Options.Recipe.Cost + " of the base", err
+}
+
+// attentionTime adds up the linear maps around the heads of a, and what they do.
+func attentionTime(ctx context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
+	total := 0.0
+	add := func(ns float64, err error) error {
+		total += ns
+		return err
+	}
+	width := map[*structure.Linear]int{}
+	for _, o := range []struct {
+		of    *structure.Operand
+		width int
+	}{{a.Q, qk}, {a.K, qk}, {a.V, vo}} {
+		if o.of != nil {
+			width[o.of.Linear] += heads * o.width
+		}
+	}
+	for l, w := range width {
+		if err := add(s.Times.Linear(ctx, int(l.Rows(s.ViT.Shapes)), l.InDim, w)); err != nil {
+			return 0, err
+		}
+	}
+	d, _ := s.ViT.Shapes.At(a.QK.Output(0), 1)
+	r := len(d)
+	on := latency.Attention{Heads: int(graph.Elements(d[:r-2])) * heads / a.Heads, Queries: int(d[r-2]), Keys: int(d[r-1])}
+	if err := add(s.Times.Attention(ctx, on, qk, vo)); err != nil {
+		return 0, err
+	}
+	if a.Out == nil {
+		return total, nil
+	}
+	l := a.Out.Linear
+	return total, add(s.Times.Linear(ctx, int(l.Rows(s.ViT.Shapes)), heads*vo, l.OutDim))
+}
+
+// hiddenTime adds up the maps of a hidden layer and its activation.
+func hiddenTime(ctx context.Context, s *State, m *structure.MLP, width int) (float64, error) {
+	total := 0.0
+	for _, l := range m.First {
+		ns, err := s.Times.Linear(ctx, int(l.Rows(s.ViT.Shapes)), l.InDim, l.OutDim*width/m.Hidden)
+		if err != nil {
+			return 0, err
+		}
+		total += ns
+	}
+	rows := int(m.Second.Rows(s.ViT.Shapes))
+	ns, err := s.Times.Activation(ctx, rows, width)
+	if err != nil {
+		return 0, err
+	}
+	out, err := s.Times.Linear(ctx, rows, width, m.Second.OutDim)
+	return total + ns + out, err
+}
