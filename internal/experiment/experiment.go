@@ -115,7 +115,7 @@ func (e *experiment) options(c grid.Cell) task.Options {
 		Recipe: r.Recipe, Purify: r.Purify, Images: r.Images, Seed: c.Seed, DryRun: true, Runtime: e.o.Runtime,
 		Preprocess: modelfile.Preprocess{Mean: c.Model.Mean, Std: c.Model.Std, Resize: c.Model.Resize},
 		Strategies: passes.Recipe{Select: r.Select, Reconstruct: r.Reconstruct, Statistics: r.Statistics, Attention: r.Attention, Allocate: r.Allocate,
-			Errors: r.Errors, Rows: r.Rows, Tokens: r.Tokens, Refit: r.Refit},
+			Moves: r.Moves, Cost: r.Cost, Errors: r.Errors, Rows: r.Rows, Tokens: r.Tokens, Refit: r.Refit},
 	}
 }
 
