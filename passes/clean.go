@@ -8,6 +8,7 @@ import (
 
 	"nuwa/graph"
 	"nuwa/internal/cost"
+	"nuwa/internal/latency"
 	"nuwa/passes/cleanup"
 	"nuwa/passes/expand"
 	"nuwa/passes/structure"
@@ -126,6 +127,7 @@ func runStructure(ctx context.Context, s *State) (string, error) {
 		return "", err
 	}
 	s.ViT, s.BaseMACs, s.Base, s.Before = vit, float64(c.MACs), widths(vit), widths(vit)
+	s.Cleaned, s.Times = s.Model.Clone(), latency.New(s.Engine, kernelStep)
 	return counted(len(vit.Blocks), "blocks"), nil
 }
 

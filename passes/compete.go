@@ -17,7 +17,11 @@ import (
 // cost saved is given up first, until the rate is met.
 func (s *State) planSensitivity(ctx context.Context) (string, error) {
 	unit := prices[s.Options.Recipe.Cost]
-	now, err := unit.of(ctx, s)
+	base, err := unit.of(ctx, s, s.Cleaned)
+	if err != nil {
+		return "", err
+	}
+	now, err := unit.of(ctx, s, s.Model)
 	if err != nil {
 		return "", err
 	}
@@ -25,7 +29,7 @@ func (s *State) planSensitivity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := allocate.Competition{Now: now, Target: (1 - s.Options.Rate) * s.BaseCost}
+	p := allocate.Competition{Now: now, Target: (1 - s.Options.Rate) * base}
 	var take []func(widths []int) // what comes of each part's choice
 	at, site := 0, 0
 	for i, b := range s.ViT.Blocks {
@@ -49,16 +53,17 @@ func (s *State) planSensitivity(ctx context.Context) (string, error) {
 		}
 	}
 	least := p.Least()
-	if least > p.Target+allocate.Tolerance*s.BaseCost {
+	if least > p.Target+allocate.Tolerance*base {
 		return "", &fault.Error{Kind: fault.Unreachable, Where: "rate", Got: fmt.Sprintf("%.3f", s.Options.Rate),
-			Want:   fmt.Sprintf("%.3f to %.3f, with widths that are multiples of %d", 1-p.Now/s.BaseCost, 1-least/s.BaseCost, s.Options.Align),
+			Want:   fmt.Sprintf("%.3f to %.3f, with widths that are multiples of %d", 1-p.Now/base, 1-least/base, s.Options.Align),
 			Remedy: "ask for a lower rate, or a smaller --align"}
 	}
 	r := p.Run()
 	for i, x := range r.Chosen {
 		take[i](x.Widths)
 	}
-	return fmt.Sprintf("%s %.3f less, predicted loss %+.4f", s.Options.Recipe.Cost, 1-r.Cost/s.BaseCost, r.Loss), nil
+	s.Saved = 1 - r.Cost/base
+	return fmt.Sprintf("%.3f of the %s less, predicted loss %+.4f", s.Saved, s.Options.Recipe.Cost, r.Loss), nil
 }
 
 // attentionChoices lists what the attention of block i, the n-th there is, may

@@ -65,8 +65,9 @@ type State struct {
 	Other    *focus.Other          // the logit for other classes; nil without
 	Logits   *mat.Dense            // of the base on the calibration samples, a row each; nil unless the recipe asks for it
 	BaseMACs float64               // of the whole model as imported
-	BaseCost float64               // of the same, in what the sensitivity allocation saves
-	Times    *latency.Table        // of parts, here; nil unless latency is saved
+	Cleaned  *graph.Model          // the model as it was when its structure was found
+	Times    *latency.Table        // of parts of it here, shared by all forks
+	Saved    float64               // the share that the sensitivity allocation saves, as it predicts
 	Notes    []string              // what the user should know: numerical doubt, choices
 
 	Log      *slog.Logger

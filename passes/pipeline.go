@@ -42,11 +42,8 @@ var Cleaning = []Pass{
 var Anchoring = []Pass{
 	{Name: "require", Doc: "refuse a model that is no Vision Transformer", Effect: Reads, Run: runRequire, After: []Order{
 		{"structure", "attention is looked for there"}}},
-	{Name: "price", Doc: "find out what the model costs, if the rate counts that", Effect: Reads, Run: runPrice, After: []Order{
-		{"structure", "what a model is read for must be there"}}},
 	{Name: "purify", Doc: "remove hidden neurons that hurt the wanted classes", Effect: Approximate, Run: runPurify, After: []Order{
-		{"structure", "hidden layers must be known"},
-		{"price", "the rate counts from the base as it was"}}},
+		{"structure", "hidden layers must be known"}}},
 }
 
 // Learning are the passes that find out about an anchored model what every size

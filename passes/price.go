@@ -15,7 +15,7 @@ const kernelStep = 16
 // price is what the sensitivity allocation saves: of a model, and of its parts at
 // widths that they may get.
 type price struct {
-	of        func(ctx context.Context, s *State) (float64, error)
+	of        func(ctx context.Context, s *State, m *graph.Model) (float64, error)
 	attention func(ctx context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error)
 	hidden    func(ctx context.Context, s *State, m *structure.MLP, width int) (float64, error)
 }
@@ -23,8 +23,8 @@ type price struct {
 // prices are the kinds of them, by name.
 var prices = map[string]price{
 	CostMACs: {
-		of: func(ctx context.Context, s *State) (float64, error) {
-			c, err := s.counted(ctx)
+		of: func(ctx context.Context, s *State, m *graph.Model) (float64, error) {
+			c, err := s.counted(ctx, m)
 			return float64(c.MACs), err
 		},
 		attention: func(_ context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
@@ -36,8 +36,8 @@ var prices = map[string]price{
 		},
 	},
 	CostParameters: {
-		of: func(ctx context.Context, s *State) (float64, error) {
-			c, err := s.counted(ctx)
+		of: func(ctx context.Context, s *State, m *graph.Model) (float64, error) {
+			c, err := s.counted(ctx, m)
 			return float64(c.Params), err
 		},
 		attention: func(_ context.Context, _ *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
@@ -49,32 +49,21 @@ var prices = map[string]price{
 		},
 	},
 	CostLatency: {
-		of:        func(ctx context.Context, s *State) (float64, error) { return s.Times.Whole(ctx, s.Model) },
+		of: func(ctx context.Context, s *State, m *graph.Model) (float64, error) {
+			return s.Times.Whole(ctx, m)
+		},
 		attention: attentionTime,
 		hidden:    hiddenTime,
 	},
 }
 
-// counted counts what s's model costs.
-func (s *State) counted(ctx context.Context) (cost.Cost, error) {
-	shapes, err := s.Engine.Shapes(ctx, s.Model)
+// counted counts what m costs.
+func (s *State) counted(ctx context.Context, m *graph.Model) (cost.Cost, error) {
+	shapes, err := s.Engine.Shapes(ctx, m)
 	if err != nil {
 		return cost.Cost{}, err
 	}
-	return cost.Of(s.Model, shapes)
-}
-
-// runPrice finds out what the base costs, which the rate is a share of.
-func runPrice(ctx context.Context, s *State) (string, error) {
-	if s.Options.Rate == 0 || s.Options.Recipe.Allocate != AllocateSensitivity {
-		return "", nil
-	}
-	if s.Options.Recipe.Cost == CostLatency && s.Times == nil {
-		s.Times = latency.New(s.Engine, kernelStep)
-	}
-	var err error
-	s.BaseCost, err = prices[s.Options.Recipe.Cost].of(ctx, s)
-	return s.Options.Recipe.Cost + " of the base", err
+	return cost.Of(m, shapes)
 }
 
 // attentionTime adds up the linear maps around the heads of a, and what they do.

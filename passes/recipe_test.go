@@ -72,7 +72,7 @@ func TestAnyCombinationOfStrategies(t *testing.T) {
 		}
 		rate := 1 - macs(t, s.Model)/s.BaseMACs
 		if r.Allocate == passes.AllocateSensitivity && r.Cost == passes.CostParameters {
-			rate = 1 - float64(counted(t, s.Model).Params)/float64(counted(t, base).Params)
+			rate = 1 - float64(counted(t, s.Model).Params)/float64(counted(t, s.Cleaned).Params)
 		}
 		if byTime := r.Allocate == passes.AllocateSensitivity && r.Cost == passes.CostLatency; !byTime && (rate < 0.35 || rate > 0.45) || byTime && !(rate > 0) {
 			t.Errorf("%+v: rate %.3f, want 0.4", r, rate)

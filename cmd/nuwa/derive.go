@@ -214,7 +214,11 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 	if r.RateAsked > 0 {
 		asked = fmt.Sprintf(" (asked %.3f)", r.RateAsked)
 	}
-	fmt.Fprintf(w, "%s, recipe %s: removed %.3f of the multiply-accumulates%s\n", r.Model, r.Recipe, r.Rate, asked)
+	saved := fmt.Sprintf("%.3f of the multiply-accumulates", r.Rate)
+	if r.Saved != nil {
+		saved += fmt.Sprintf(", %.3f of the %s", r.Saved.Part, r.Saved.What)
+	}
+	fmt.Fprintf(w, "%s, recipe %s: removed %s%s\n", r.Model, r.Recipe, saved, asked)
 	if err := writeFound(w, r.Budget); err != nil {
 		return err
 	}

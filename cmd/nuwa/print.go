@@ -18,7 +18,7 @@ func writeBlocks(w io.Writer, blocks []nuwa.BlockWidths) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "block\theads\tq/k\tv/o\thidden")
 	for i, b := range blocks {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", i, number(b.Heads), change(b.QK), change(b.VO), change(b.Hidden))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", i, change(b.Heads), change(b.QK), change(b.VO), change(b.Hidden))
 	}
 	return t.Flush()
 }
@@ -31,8 +31,11 @@ func number(n int) string {
 }
 
 func change(w [2]int) string {
-	if w[0] == w[1] {
+	switch {
+	case w[0] == w[1]:
 		return number(w[0])
+	case w[1] == 0:
+		return fmt.Sprintf("%d → none", w[0])
 	}
 	return fmt.Sprintf("%d → %d", w[0], w[1])
 }

@@ -14,10 +14,14 @@ import (
 )
 
 // SizeFor slims what the task has learned: to the rate or the widths of o, or to
-// the rate that its budget asks for, which is found by trying.
+// the rate that its budget asks for, which is found by trying. That is a share of
+// what the budget limits, unless o says what it is a share of.
 func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finishing []passes.Pass) (*Size, error) {
 	if o.Budget.IsZero() {
 		return NewSize(ctx, t, o, 0, slimming)
+	}
+	if o.Strategies.Cost == "" {
+		o.Strategies.Cost = o.Budget.Cost()
 	}
 	h := &hunt{Task: t, o: o, limits: limits(t, o.Budget), found: &report.Found{}, slimming: slimming, finishing: finishing}
 	try := func(rate float64) (float64, error) { return h.try(ctx, rate, 0) }

@@ -32,13 +32,10 @@ func NewSize(ctx context.Context, t *task.Task, o task.Options, split float64, l
 // widths tells what became of the blocks.
 func (s *Size) widths() []report.BlockWidths {
 	var out []report.BlockWidths
-	for i, b := range s.state.ViT.Blocks {
+	for i := range s.state.ViT.Blocks {
 		from, to := s.state.Base[i], s.state.Widths[i]
-		w := report.BlockWidths{QK: [2]int{from.QK, to.QK}, VO: [2]int{from.VO, to.VO}, Hidden: [2]int{from.Hidden, to.Hidden}}
-		if b.Attention != nil {
-			w.Heads = b.Attention.Heads
-		}
-		out = append(out, w)
+		out = append(out, report.BlockWidths{Heads: [2]int{from.Heads, to.Heads}, QK: [2]int{from.QK, to.QK}, VO: [2]int{from.VO, to.VO},
+			Hidden: [2]int{from.Hidden, to.Hidden}})
 	}
 	return out
 }

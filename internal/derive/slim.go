@@ -68,6 +68,14 @@ func (s *Slim) Finish(ctx context.Context) error {
 		return err
 	}
 	s.Result.Rate = 1 - float64(slim.MACs)/float64(base.MACs)
+	if r := s.State.Options.Recipe; r.Allocate == passes.AllocateSensitivity && s.State.Saved > 0 {
+		switch r.Cost {
+		case passes.CostParameters:
+			s.Result.Saved = &report.Saved{What: r.Cost, Part: 1 - float64(slim.Params)/float64(base.Params)}
+		case passes.CostLatency:
+			s.Result.Saved = &report.Saved{What: r.Cost, Part: s.State.Saved}
+		}
+	}
 	s.Result.Summary.Models = []measure.Report{{Name: s.File.Label(), Size: &base}, {Name: slimName(s.o.Output), Size: &slim}}
 	if err := s.provenance(); err != nil || s.o.DryRun {
 		return err

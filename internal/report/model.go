@@ -44,7 +44,7 @@ func newModel(r *Result) *model {
 	m.Lede = m.lede()
 	m.Tiles = m.tiles(base, slim)
 	for i, b := range r.Blocks {
-		m.Widths = append(m.Widths, widths{i, b.Heads, newWidth(b.QK), newWidth(b.VO), newWidth(b.Hidden)})
+		m.Widths = append(m.Widths, widths{i, newWidth(b.Heads), newWidth(b.QK), newWidth(b.VO), newWidth(b.Hidden)})
 	}
 	return m
 }
@@ -76,6 +76,9 @@ func (m *model) lede() string {
 		fmt.Fprintf(&s, "A slim model of %s for %s: %s.", m.Base, figures.Plural(len(classes), "class", "classes"), list(classes, 12))
 	}
 	fmt.Fprintf(&s, " It needs %s fewer multiply-accumulates", percent(m.Rate, 0))
+	if m.Saved != nil {
+		fmt.Fprintf(&s, " and %s less of the base's %s", percent(m.Saved.Part, 0), m.Saved.What)
+	}
 	switch {
 	case m.Budget != nil:
 		fmt.Fprintf(&s, " (asked: %s)", m.Budget.asked())
@@ -144,8 +147,8 @@ func newTile(name, was, value string, base, slim float64) tile {
 
 // widths are those of one block.
 type widths struct {
-	Block, Heads   int
-	QK, VO, Hidden width
+	Block                 int
+	Heads, QK, VO, Hidden width
 }
 
 type width struct {

@@ -40,7 +40,7 @@ func TestModelPage(t *testing.T) {
 		"The honest yardstick is the base deciding among the same classes", "known to about ±2.0 points",
 		"Classes", "cat 96.0 % 94.0 % −2.0 50",
 		"Confusion", "base cat dog eel cat 48 2 dog 48 2 eel 2 48", "slim cat dog eel cat 47 3 dog 47 3 eel 3 47", "eel cat 2 3 50",
-		"Widths", "0 3 32 → 8 32 384 → 96 1 – – – 384 → 192",
+		"Widths", "0 3 → 2 32 → 8 32 384 → 96 1 – – – 384 → 192",
 		"Purification", "by method ste, with the loss over wanted classes, in 200 steps until all steps were taken. The mask kept is that after step 150",
 		"over all classes 81.0 % before, 82.0 % after; among the wanted 91.0 % before, 92.0 % after", "0 384 380 4 1 384 384 0 its neurons are shared",
 		"block 1 attention softmax over channels", "a ridge was needed",

@@ -14,7 +14,7 @@ import (
 // Schema is the version of the documents. It grows when a field changes its
 // meaning or goes; a field more leaves it as it is. docs/report.schema.json says
 // what a Result looks like.
-const Schema = 1
+const Schema = 2
 
 // Read reads a file with a Result or with a Batch, whose results are read too;
 // the other one is nil.
@@ -32,7 +32,7 @@ func Read(path string) (*Result, *Batch, error) {
 		Models json.RawMessage `json:"models"`
 	}
 	r, b := &Result{}, &Batch{}
-	if err = json.Unmarshal(text, &kind); err == nil && kind.Schema <= Schema {
+	if err = json.Unmarshal(text, &kind); err == nil && kind.Schema == Schema {
 		if kind.Models == nil {
 			err = json.Unmarshal(text, r)
 		} else {
@@ -42,6 +42,9 @@ func Read(path string) (*Result, *Batch, error) {
 	switch {
 	case err != nil || kind.Schema == 0:
 		return nil, nil, &fault.Error{Kind: fault.Usage, File: path, Got: "a file that is no report", Want: "the JSON that --report writes", Err: err}
+	case kind.Schema < Schema:
+		return nil, nil, &fault.Error{Kind: fault.Usage, File: path, Where: "schema", Got: fmt.Sprint(kind.Schema), Want: fmt.Sprint(Schema),
+			Remedy: "it was written by an older nuwa; make the model again"}
 	case kind.Schema > Schema:
 		return nil, nil, &fault.Error{Kind: fault.Usage, File: path, Where: "schema", Got: fmt.Sprint(kind.Schema), Want: fmt.Sprintf("at most %d", Schema),
 			Remedy: "it was written by a newer nuwa; use that one"}

@@ -17,7 +17,8 @@ type Result struct {
 	Classes []string `json:"classes"` // in the order of the slim model's logits
 
 	RateAsked float64 `json:"rate_asked,omitempty"`
-	Rate      float64 `json:"rate"` // 1 − MACs(slim)/MACs(base)
+	Rate      float64 `json:"rate"`            // 1 − MACs(slim)/MACs(base)
+	Saved     *Saved  `json:"saved,omitempty"` // what the rate asked for is a share of, where that is not MACs
 
 	// Summary holds accuracy, size and latency of base and slim, in that order.
 	// The base is judged among all its classes and among the wanted ones.
@@ -35,6 +36,12 @@ type Result struct {
 	Seconds      float64         `json:"seconds"`         // to derive, without judging
 
 	Provenance *Provenance `json:"provenance,omitempty"`
+}
+
+// Saved is the share of something that went.
+type Saved struct {
+	What string  `json:"what"` // "parameters" or "latency"
+	Part float64 `json:"part"` // of latency, as predicted from times of parts of the model
 }
 
 // Provenance is what it takes to make the same model again.
@@ -56,10 +63,11 @@ type Other struct {
 	Measured *measure.Rejection `json:"measured"`
 }
 
-// BlockWidths are the widths of one block before and after. A part the block
-// does not have is zero.
+// BlockWidths are the numbers of heads and the widths of one block before and
+// after. A part that the block does not have is zero, and so is, after, one that
+// was removed: the mean of what it added stands in its place.
 type BlockWidths struct {
-	Heads  int    `json:"heads,omitempty"`
+	Heads  [2]int `json:"heads"`
 	QK     [2]int `json:"qk"`     // per head
 	VO     [2]int `json:"vo"`     // per head
 	Hidden [2]int `json:"hidden"` // per block

@@ -53,7 +53,7 @@ func sample(output string, rate float64, classes ...string) *Result {
 			Models:   []measure.Timing{{Model: "vit.onnx", Threads: 2, Median: 10 * time.Millisecond}, {Model: output, Threads: 2, Median: time.Duration(10e6 * (1 - rate))}},
 			Speedups: []measure.Speedup{{Model: output, Over: "vit.onnx", Median: 1 / (1 - rate), Interval: measure.Interval{Low: 0.9 / (1 - rate), High: 1.1 / (1 - rate)}}}},
 	}
-	r.Blocks = []BlockWidths{{Heads: 3, QK: [2]int{32, 8}, VO: [2]int{32, 32}, Hidden: [2]int{384, 96}}, {Hidden: [2]int{384, 192}}}
+	r.Blocks = []BlockWidths{{Heads: [2]int{3, 2}, QK: [2]int{32, 8}, VO: [2]int{32, 32}, Hidden: [2]int{384, 96}}, {Hidden: [2]int{384, 192}}}
 	r.Purification = &purify.Result{Method: "ste", Loss: "wanted", Steps: 200, Best: 150, Stopped: "all steps were taken",
 		Before: purify.Score{All: 0.81, Wanted: 0.91}, After: purify.Score{All: 0.82, Wanted: 0.92},
 		Layers: []purify.Layer{{Block: 0, Hidden: 384, Kept: 380}, {Block: 1, Hidden: 384, Kept: 384, Reason: "its neurons are shared"}}}

@@ -157,6 +157,7 @@ func WithDefaults(o Options) (Options, error) {
 // SizeOptions sets what the passes are told about one size.
 func SizeOptions(o Options, p *passes.Options) {
 	p.Rate, p.Part, p.Align, p.KeepNorms, p.Fixed = o.Rate, o.Widths.Part, o.Align, o.Norms == "keep", nil
+	p.Recipe.Cost = RecipeOf(o).Cost
 	if w := o.Widths; !w.IsZero() {
 		p.Fixed = &passes.Width{QK: w.QK, VO: w.VO, Hidden: w.Hidden}
 	}
@@ -186,6 +187,19 @@ type Budget struct {
 	MaxLatency  time.Duration // of one image
 	Threads     int           // that MaxLatency is measured with; 0 means those of Runtime
 	MinAccuracy float64       // among the wanted classes (their mean with Balance, their mean average precision where images may have several), on images of Data that nothing is calibrated on and that do not judge, 0 to 1
+}
+
+// Cost names what the sensitivity allocation has to save to meet b with least
+// loss; "" where b limits none or several of the things that it can save.
+func (b Budget) Cost() string {
+	weights := b.MaxParams > 0 || b.MaxBytes > 0 || b.MaxMemory > 0
+	switch {
+	case weights && b.MaxMACs == 0 && b.MaxLatency == 0:
+		return passes.CostParameters
+	case b.MaxLatency > 0 && b.MaxMACs == 0 && !weights:
+		return passes.CostLatency
+	}
+	return ""
 }
 
 // IsZero reports whether nothing is limited.
