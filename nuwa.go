@@ -27,7 +27,6 @@ import (
 	"nuwa/internal/examine"
 	"nuwa/internal/experiment"
 	"nuwa/internal/export"
-	"nuwa/internal/lowering"
 	"nuwa/internal/measure"
 	"nuwa/internal/modelfile"
 	"nuwa/internal/report"
@@ -120,9 +119,9 @@ type (
 	// Exported is what Export wrote and how far that is from the original.
 	Exported = export.Result
 	// Quantized says how a model came to compute in 8-bit integers.
-	Quantized = lowering.Quantized
+	Quantized = report.Quantized
 	// Placement says which nodes a target's execution provider runs.
-	Placement = lowering.Placement
+	Placement = report.Placement
 )
 
 // Many models, and experiments.

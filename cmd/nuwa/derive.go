@@ -169,7 +169,11 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 	for _, p := range nuwa.Parts {
 		*p.Of(&o.Strategies) = v.GetString(p.Name)
 	}
-	if o.Target, o.Fuse, o.Opset, o.Precision = v.GetString("target"), v.GetString("fuse"), v.GetInt("opset"), v.GetString("precision"); o.Target != "" {
+	o.Fuse, o.Opset, o.Precision = v.GetString("fuse"), v.GetInt("opset"), v.GetString("precision")
+	if name := v.GetString("target"); name != "" {
+		if o.Target, err = target.Preset(name); err != nil {
+			return o, err
+		}
 		if !v.IsSet("align") {
 			o.Align = 0
 		}

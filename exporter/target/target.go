@@ -94,6 +94,9 @@ func (t Target) Validate() error {
 			return bad(f.field, fmt.Sprintf("%q", f.got), "one of "+strings.Join(f.want, ", "))
 		}
 	}
+	if len(t.ProviderOptions) > 0 && (t.Provider == "" || t.Provider == "CPU") {
+		return bad("provider-options", fmt.Sprint(t.ProviderOptions), "none, as the CPU takes none")
+	}
 	for _, f := range []struct {
 		field string
 		got   int64

@@ -37,7 +37,7 @@ func TestPresets(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	for _, bad := range []Target{{Precision: "fp8"}, {Layout: "chw"}, {Fuse: "all"}, {Norms: "slow"}, {Opset: -1}, {MaxLatency: -1}} {
+	for _, bad := range []Target{{Precision: "fp8"}, {Layout: "chw"}, {Fuse: "all"}, {Norms: "slow"}, {Opset: -1}, {MaxLatency: -1}, {ProviderOptions: map[string]string{"threads": "1"}}} {
 		if fault.KindOf(bad.Validate()) != fault.Usage {
 			t.Errorf("%+v: got %v, want a usage error", bad, bad.Validate())
 		}

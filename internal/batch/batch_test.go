@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"nuwa/configs"
+	"nuwa/exporter/target"
 	"nuwa/internal/batch"
 	"nuwa/internal/derive"
 	"nuwa/internal/fault"
@@ -58,7 +59,7 @@ output: {dir: `+filepath.Join(work, "out")+`}`), nil)
 		return r
 	}
 	first := run()
-	for _, step := range []string{"base", "task cars", "cars rate-0.4", "cars bytes-1.5MB", "cars-rate-0.4-cpu.onnx"} {
+	for _, step := range []string{"base", "task cars", "cars rate-0.4", "cars bytes-1.5MB cpu", "cars bytes-1.5MB raspberry-pi", "cars-rate-0.4-cpu.onnx"} {
 		if began[step] != 1 {
 			t.Errorf("%s was done %d times: %v", step, began[step], began)
 		}
@@ -78,8 +79,8 @@ output: {dir: `+filepath.Join(work, "out")+`}`), nil)
 	o := task.Options{Model: in("vit_vehicles.onnx"), Data: in("data/vehicles.zip") + "/train", Labels: in("labels.txt"), Images: 16, Seed: 3,
 		Classes: []string{"car", "truck"}, SkipBench: true, Runtime: modelfile.Runtime{Threads: 1}}
 	for i, change := range map[int]func(*task.Options){
-		1: func(o *task.Options) { o.Rate, o.Target = 0.4, "raspberry-pi" },
-		2: func(o *task.Options) { o.Budget.MaxBytes, o.Target = 1.5e6, "cpu" },
+		1: func(o *task.Options) { o.Rate, o.Target = 0.4, preset(t, "raspberry-pi") },
+		2: func(o *task.Options) { o.Budget.MaxBytes, o.Target = 1.5e6, preset(t, "cpu") },
 	} {
 		alone := o
 		alone.Output = filepath.Join(work, "alone.onnx")
@@ -143,4 +144,13 @@ output: {dir: `+filepath.Join(work, "out")+`}`), nil)
 	if err != nil || fault.KindOf(third.Models[1].Err) != fault.Exists || third.Models[0].Status != batch.Kept {
 		t.Errorf("%+v, %v", third, err)
 	}
+}
+
+func preset(t *testing.T, name string) target.Target {
+	t.Helper()
+	p, err := target.Preset(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

@@ -19,43 +19,22 @@ import (
 
 // options are those of Derive for one model.
 func (b *batch) options(t configs.Task, s configs.Size, at configs.Target) (task.Options, error) {
-	target, err := at.Resolve()
+	device, err := at.Resolve()
 	if err != nil {
 		return task.Options{}, err
 	}
 	c, d := b.c, b.c.Defaults
-	first := func(words ...string) string {
-		for _, w := range words {
-			if w != "" {
-				return w
-			}
-		}
-		return ""
-	}
 	o := task.Options{
 		Model: c.Base, Output: c.Output.File(t.Name, s.Label(), at.Name), Data: c.Data.Train, Test: c.Data.Test, Labels: c.Data.Labels, Classes: t.Classes,
 		ImageRoot: c.Data.ImageRoot, MultiLabel: c.Data.MultiLabel,
 		Rate: s.Rate, Budget: task.Budget{MaxMACs: int64(s.MaxMACs), MaxParams: int64(s.MaxParams), MaxBytes: int64(s.MaxBytes), MaxMemory: int64(s.MaxMemory),
 			MaxLatency: s.MaxLatency, MinAccuracy: s.MinAccuracy},
-		Align: d.Align, Recipe: d.Recipe, Purify: d.Purify, Logits: d.Logits, Norms: first(d.Norms, target.Norms), Calibration: d.Calibration, Images: d.Images,
+		Align: d.Align, Target: device, Recipe: d.Recipe, Purify: d.Purify, Logits: d.Logits, Norms: d.Norms, Calibration: d.Calibration, Images: d.Images,
 		Other: d.Other, FalseAccept: d.FalseAccept,
 		Purification: task.Purification{Loss: d.PurifyLoss, Steps: d.PurifySteps, Time: d.PurifyTime, Balance: d.Balance, Checkpoint: filepath.Join(c.Output.Dir, "."+t.Name+".purify")},
 		Preprocess: modelfile.Preprocess{Size: c.Data.Preprocess.Size, Mean: c.Data.Preprocess.Mean, Std: c.Data.Preprocess.Std, Resize: c.Data.Preprocess.Resize,
 			CropFraction: c.Data.Preprocess.Crop, Interpolation: c.Data.Preprocess.Interpolation, Order: c.Data.Preprocess.Order},
 		Runtime: b.o.Runtime, Seed: d.Seed, Cache: b.o.Cache, Force: b.o.Force, SkipBench: !b.o.Bench, Log: b.o.Log,
-	}
-	if o.Align == 0 {
-		o.Align = target.Align
-	}
-	o.Fuse, o.Opset, o.Precision = target.Fuse, target.Opset, target.Precision
-	if !o.Budget.IsZero() && target.MaxLatency > 0 && o.Budget.MinAccuracy == 0 && (o.Budget.MaxLatency == 0 || target.MaxLatency < o.Budget.MaxLatency) {
-		o.Budget.MaxLatency = target.MaxLatency
-	}
-	if !o.Budget.IsZero() && target.MaxMemory > 0 && o.Budget.MinAccuracy == 0 && (o.Budget.MaxMemory == 0 || target.MaxMemory < o.Budget.MaxMemory) {
-		o.Budget.MaxMemory = target.MaxMemory
-	}
-	if o.Budget.MaxLatency > 0 {
-		o.Budget.Threads = target.Threads
 	}
 	for i, text := range d.Strategies {
 		part, strategy, ok := strings.Cut(text, "=")
@@ -177,7 +156,7 @@ func (b *batch) layout(ctx context.Context) error {
 		key := t.name + "\n" + m.Size + "\n" + sizeKey(m.o)
 		if sizes[key] == nil {
 			name := t.name + " " + m.Size
-			if m.o.Budget.MaxLatency > 0 {
+			if formed(m.o.Budget) {
 				name += " " + m.Target
 			}
 			sizes[key] = b.sizeStep(name, m)
@@ -226,10 +205,24 @@ func (t *batchTask) options(o Options) task.Options {
 	return task.Options{Log: o.Log, Progress: func(string, int, int) {}}
 }
 
-// sizeKey tells sizes apart that targets do not share.
+// sizeKey tells sizes apart that targets do not share. Limits on more than what a
+// model computes and weighs hold for the form that a target wants it in.
 func sizeKey(o task.Options) string {
-	if o.Budget.IsZero() {
-		return fmt.Sprint(o.Align)
+	key := fmt.Sprint(o.Align)
+	if !o.Budget.IsZero() {
+		key += fmt.Sprint(" ", o.Norms, o.Budget)
 	}
-	return fmt.Sprint(o.Align, o.Norms, o.Budget)
+	if formed(o.Budget) {
+		key += fmt.Sprint(" ", o.Fuse, o.Opset, o.Precision, o.Target.Batch, o.Target.Layout)
+	}
+	if o.Budget.MaxLatency > 0 {
+		key += fmt.Sprint(" ", o.Target.Threads, o.Target.Provider, o.Target.ProviderOptions)
+	}
+	return key
+}
+
+// formed reports whether what is limited depends on the form of a model.
+func formed(b task.Budget) bool {
+	b.MaxMACs, b.MaxParams = 0, 0
+	return !b.IsZero()
 }

@@ -29,7 +29,7 @@ func (b *batch) learnStep(t *batchTask) *steps.Step {
 			}
 			return t.task.DropCheckpoint()
 		},
-		Free: func() { t.task.State = nil },
+		Free: t.task.Forget,
 	}
 }
 
@@ -76,7 +76,7 @@ func (b *batch) writeStep(m *batchModel) *steps.Step {
 			return nil
 		},
 	}
-	if b.o.Bench {
+	if b.o.Bench || m.o.Target.MaxLatency > 0 {
 		s.Cores = b.o.Cores
 	}
 	return s
@@ -92,7 +92,7 @@ type finished struct {
 func (m *batchModel) key() cache.Key {
 	o := m.o
 	about := m.task.task.Store.About
-	return append(slices.Clone(about), "model", o.Rate, o.Widths, o.Budget, o.Align, o.Norms, o.Fuse, o.Opset, o.Precision, o.SkipBench)
+	return append(slices.Clone(about), "model", o.Rate, o.Widths, o.Budget, o.Align, o.Norms, o.Fuse, o.Opset, o.Precision, o.Target, o.SkipBench)
 }
 
 // keep takes note of a model that is proven and is about to get its name.

@@ -1,40 +1,34 @@
 package derive
 
 import (
-	"cmp"
 	"context"
 	"time"
 
 	"nuwa/exporter"
 	"nuwa/internal/cost"
+	"nuwa/internal/lowering"
 	"nuwa/internal/measure"
 	"nuwa/internal/modelfile"
-	"nuwa/internal/ranking"
 	"nuwa/internal/report"
 	"nuwa/internal/task"
 )
 
-// limit is one of the limits of a budget and how a model is measured by it.
+// limit is one of the limits of a budget and how a model, in the form in which it
+// is written, is measured by it.
 type limit struct {
 	report.Limit
 	measure func(ctx context.Context, m *Slim) (float64, error)
 }
 
-func limits(t *task.Task, b task.Budget) []limit {
+func limits(b task.Budget) []limit {
 	var out []limit
 	add := func(what string, bound float64, measure func(ctx context.Context, m *Slim) (float64, error)) {
 		if bound > 0 {
 			out = append(out, limit{report.Limit{What: what, Bound: bound}, measure})
 		}
 	}
-	add("macs", float64(b.MaxMACs), func(ctx context.Context, m *Slim) (float64, error) {
-		size, err := measure.SizeOf(ctx, t.Eng, m.State.Model, "")
-		return float64(size.MACs), err
-	})
-	add("params", float64(b.MaxParams), func(ctx context.Context, m *Slim) (float64, error) {
-		size, err := measure.SizeOf(ctx, t.Eng, m.State.Model, "")
-		return float64(size.Params), err
-	})
+	add("macs", float64(b.MaxMACs), func(_ context.Context, m *Slim) (float64, error) { return float64(m.plain.MACs), nil })
+	add("params", float64(b.MaxParams), func(_ context.Context, m *Slim) (float64, error) { return float64(m.plain.Params), nil })
 	add("bytes", float64(b.MaxBytes), func(_ context.Context, m *Slim) (float64, error) {
 		if err := m.provenance(); err != nil {
 			return 0, err
@@ -42,22 +36,28 @@ func limits(t *task.Task, b task.Budget) []limit {
 		text, err := exporter.Encode(m.State.Model)
 		return float64(len(text)), err
 	})
-	add("memory", float64(b.MaxMemory), func(ctx context.Context, m *Slim) (float64, error) {
-		shapes, err := t.Eng.Shapes(ctx, m.State.Model)
-		if err != nil {
-			return 0, err
-		}
-		return float64(cost.PeakMemory(m.State.Model, shapes)), nil
-	})
+	add("memory", float64(b.MaxMemory), func(ctx context.Context, m *Slim) (float64, error) { return m.memory(ctx) })
 	add("latency", b.MaxLatency.Seconds(), func(ctx context.Context, m *Slim) (float64, error) { return m.latency(ctx) })
 	add("accuracy", b.MinAccuracy, func(ctx context.Context, m *Slim) (float64, error) { return m.validate(ctx) })
 	return out
 }
 
-// latency measures the median time of one image in seconds.
+// memory estimates the bytes of weights and activations during one run.
+func (s *Slim) memory(ctx context.Context) (float64, error) {
+	shapes, err := s.Eng.Shapes(ctx, s.State.Model)
+	if err != nil {
+		return 0, err
+	}
+	return float64(cost.PeakMemory(s.State.Model, shapes)), nil
+}
+
+// latency measures the median time of one run in seconds, as the target runs
+// models as far as that can be had here.
 func (s *Slim) latency(ctx context.Context) (float64, error) {
-	eng := s.o.Runtime.Engine()
-	eng.Threads = cmp.Or(s.o.Budget.Threads, eng.Threads)
+	eng, _, err := lowering.Device(s.o.Runtime.Engine(), s.o.Target)
+	if err != nil {
+		return 0, err
+	}
 	m, err := measure.Open(measure.Source{Name: slimName(s.o.Output), Graph: s.State.Model}, eng)
 	if err != nil {
 		return 0, err
@@ -81,16 +81,13 @@ func (s *Slim) validate(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	classOf, wanted := s.SlimLogits(classOf)
-	if s.State.Other != nil {
-		wanted = ranking.UpTo(len(s.Wanted))
-	}
+	classOf, wanted := s.decision(classOf)
 	m, err := measure.Open(measure.Source{Name: slimName(s.o.Output), Graph: s.State.Model}, s.Eng)
 	if err != nil {
 		return 0, err
 	}
 	defer m.Close()
-	a, err := measure.Evaluate(ctx, m, measure.FromSet(set, s.File.Pre), classOf, measure.EvalOptions{Wanted: wanted, Names: s.Classes})
+	a, err := measure.Evaluate(ctx, m, measure.FromSet(set, s.pre), classOf, measure.EvalOptions{Wanted: wanted, Names: s.Classes})
 	if err != nil {
 		return 0, err
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"nuwa/internal/fault"
+	"nuwa/internal/lowering"
 	"nuwa/internal/report"
 	"nuwa/internal/search"
 	"nuwa/internal/task"
@@ -23,25 +24,24 @@ func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finish
 	if o.Strategies.Cost == "" {
 		o.Strategies.Cost = o.Budget.Cost()
 	}
-	h := &hunt{Task: t, o: o, limits: limits(t, o.Budget), found: &report.Found{}, slimming: slimming, finishing: finishing}
-	try := func(rate float64) (float64, error) { return h.try(ctx, rate, 0) }
-	find := search.Lowest
-	if o.Budget.MinAccuracy > 0 {
-		find = search.Highest
+	h := &hunt{Task: t, o: o, limits: limits(o.Budget), found: &report.Found{}, slimming: slimming, finishing: finishing}
+	for round := range rounds {
+		if err := h.search(ctx); err != nil {
+			return nil, err
+		}
+		if settled, err := h.settled(ctx); err != nil {
+			return nil, err
+		} else if settled || round == rounds-1 {
+			break
+		}
 	}
-	_, err := find(try)
-	if errors.Is(err, search.ErrNone) {
-		return nil, unmet(h.limits)
-	}
-	if err == nil {
-		err = h.splits(ctx)
-	}
-	if err != nil {
-		return nil, err
-	}
-	h.best.budget = h.found
+	h.best.budget, h.best.choice = h.found, h.slim.choice
 	return h.best, nil
 }
+
+// rounds limits how often a search is made anew because the size that it found
+// has to be quantized otherwise than it supposed.
+const rounds = 3
 
 // hunt is a search for the size that a budget asks for.
 type hunt struct {
@@ -51,8 +51,48 @@ type hunt struct {
 	found               *report.Found
 	slimming, finishing []passes.Pass
 
-	best *Size
-	slim *Slim // of best
+	choice *lowering.Choice // how candidates are quantized; nil until the first was
+	best   *Size
+	slim   *Slim // a draft of best
+}
+
+// search finds the best size that meets the limits.
+func (h *hunt) search(ctx context.Context) error {
+	h.best, h.slim = nil, nil
+	try := func(rate float64) (float64, error) { return h.try(ctx, rate, 0) }
+	find := search.Lowest
+	if h.o.Budget.MinAccuracy > 0 {
+		find = search.Highest
+	}
+	_, err := find(try)
+	if errors.Is(err, search.ErrNone) {
+		return unmet(h.limits)
+	}
+	if err != nil {
+		return err
+	}
+	return h.splits(ctx)
+}
+
+// settled reports whether the size that was found is as accurate as it has to be
+// when it is quantized as the search supposed. If not, what it takes is known for
+// the next search.
+func (h *hunt) settled(ctx context.Context) (bool, error) {
+	if h.choice == nil {
+		return true, nil
+	}
+	h.best.choice = h.choice
+	m, err := h.best.Spell(ctx, h.slim.o, h.finishing)
+	if err != nil || m.quantized.Single-m.quantized.Accuracy <= lowering.DefaultDrop {
+		return err == nil, err
+	}
+	h.best.choice = nil
+	if m, err = h.best.spell(ctx, h.slim.o, h.finishing, true); err != nil {
+		return false, err
+	}
+	both, more := h.choice.Merge(*m.choice)
+	h.choice = &both
+	return !more, nil
 }
 
 // try makes a model and returns by how much it misses the limits. The best of
@@ -60,7 +100,7 @@ type hunt struct {
 // highest. split is how the recipe's rule is departed from; 0 for not at all.
 func (h *hunt) try(ctx context.Context, rate, split float64) (excess float64, err error) {
 	at := h.o
-	at.Rate, at.Budget = rate, task.Budget{Threads: h.o.Budget.Threads}
+	at.Rate, at.Budget = rate, task.Budget{}
 	trial := report.Trial{Rate: rate, Split: split}
 	s, err := NewSize(ctx, h.Task, at, split, h.slimming)
 	if fault.KindOf(err) == fault.Unreachable {
@@ -70,10 +110,12 @@ func (h *hunt) try(ctx context.Context, rate, split float64) (excess float64, er
 	if err != nil {
 		return 0, err
 	}
-	m, err := s.Spell(ctx, at, h.finishing)
+	s.choice = h.choice
+	m, err := s.spell(ctx, at, h.finishing, true)
 	if err != nil {
 		return 0, err
 	}
+	h.choice = m.choice
 	excess = math.Inf(-1)
 	for i := range h.limits {
 		l := &h.limits[i]

@@ -2,17 +2,20 @@ package derive
 
 import (
 	"context"
-	"slices"
+	"strconv"
+	"strings"
 
-	"nuwa/graph"
+	"nuwa/internal/data"
 	"nuwa/internal/lowering"
 	"nuwa/internal/measure"
 	"nuwa/passes"
 )
 
 // lower spells a slim model for its target: in another version of the operator
-// set, in fused operators, and in another precision.
-func (s *Slim) lower(ctx context.Context) error {
+// set, in fused operators, in another precision, and with the batch and layout
+// that the target wants. A draft is what a search holds to its limits: of the
+// same form, but neither proven nor, once it is known how to quantize, judged.
+func (s *Slim) lower(ctx context.Context, draft bool) error {
 	want := passes.Lowering{Clean: true, Fuse: s.o.Fuse}
 	if s.o.Opset > 0 && s.State.Model.Opset("") > int64(s.o.Opset) {
 		want.Opset = int64(s.o.Opset)
@@ -25,7 +28,7 @@ func (s *Slim) lower(ctx context.Context) error {
 	}
 	if list := passes.Lower(want); len(list) > 0 {
 		state := &passes.State{Model: s.State.Model, Engine: s.Eng, Log: s.o.Log, Progress: s.o.Progress}
-		reports, err := (&passes.Manager{}).Run(ctx, state, list)
+		reports, err := (&passes.Manager{SkipProof: draft}).Run(ctx, state, list)
 		if err != nil {
 			return err
 		}
@@ -33,68 +36,88 @@ func (s *Slim) lower(ctx context.Context) error {
 		s.Result.Passes = append(s.Result.Passes, reports...)
 		s.Result.Notes = append(s.Result.Notes, state.Notes...)
 	}
+	var err error
 	switch s.o.Precision {
 	case "fp16":
-		_, _, err := lowering.Half(ctx, s.Eng, s.State.Model)
-		return err
+		_, _, err = lowering.Half(ctx, s.Eng, s.State.Model)
 	case "int8":
-		return s.quantize(ctx)
+		err = s.quantize(ctx, draft)
 	}
-	return nil
-}
-
-// quantize takes the model to 8-bit integers: ranges come from the calibration
-// images, choices are made by images of the same pool that are not among them.
-func (s *Slim) quantize(ctx context.Context) error {
-	if s.Fit == nil || s.Names == nil || s.ClassOf == nil {
-		s.Result.Notes = append(s.Result.Notes, "in single precision, as there are no labelled images to calibrate integers on")
-		return nil
-	}
-	q := &lowering.Quantizer{Eng: s.Eng, Model: s.State.Model, Drop: lowering.DefaultDrop, Log: s.o.Progress}
-	judged := s.Pool.Without(s.Fit)
-	if judged.Len() < lowering.JudgingImages/10 {
-		judged = s.Fit
-	}
-	judged = judged.Take(lowering.JudgingImages, s.o.Seed)
-	loaded, err := judged.Preload(ctx, s.File.Pre, 1<<31)
 	if err != nil {
 		return err
 	}
-	q.Images = measure.FromMemory(loaded)
-	if q.ClassOf, err = s.LogitsOf(judged.Classes); err != nil {
-		return err
+	p := lowering.Ports{Layout: s.o.Target.Layout, Fold: true}
+	if n := s.o.Target.Batch; n > 0 {
+		p.Batch = strconv.Itoa(n)
 	}
-	q.Wanted = s.Wanted
-	if s.Wanted != nil && s.o.Logits == "sliced" {
-		q.ClassOf, q.Wanted = measure.Sliced(q.ClassOf, s.Wanted), nil
-	}
-	feeds, err := s.Feeds(ctx)
-	if err != nil {
-		return err
-	}
-	for f, err := range feeds {
-		if err != nil {
-			return err
-		}
-		q.Feeds = append(q.Feeds, map[string]*graph.Tensor{})
-		for name, t := range f {
-			q.Feeds[len(q.Feeds)-1][name] = t
-		}
-		if len(q.Feeds) == 16 {
-			break
-		}
-	}
-	if q.Shapes, err = s.Eng.Shapes(ctx, q.Model); err != nil {
-		return err
-	}
-	out := &lowering.Quantized{Calibrated: s.Fit.Len(), Validated: judged.Len()}
-	m, err := q.Run(ctx, out)
+	m, _, err := p.Apply(ctx, s.Eng, s.o.Log, s.State.Model)
 	if err != nil {
 		return err
 	}
 	s.State.Model = m
-	for _, l := range slices.Compact(out.Float) {
-		s.Result.Notes = append(s.Result.Notes, "int8: left in single precision: "+l)
+	if p.Layout != "" {
+		s.pre.Layout = data.Layout(strings.ToUpper(p.Layout))
 	}
 	return nil
+}
+
+// quantizingBatches are how many batches of calibration images the ranges of
+// activations are taken from.
+const quantizingBatches = 16
+
+// quantize takes the model to 8-bit integers: ranges come from the calibration
+// images, choices are made by images of the same pool that are not among them.
+func (s *Slim) quantize(ctx context.Context, draft bool) error {
+	if s.Fit == nil || s.Names == nil || s.ClassOf == nil {
+		s.Result.Notes = append(s.Result.Notes, "in single precision, as there are no labelled images to calibrate integers on")
+		s.o.Precision = "fp32"
+		return nil
+	}
+	q, err := s.quantizer(ctx)
+	if err != nil {
+		return err
+	}
+	if s.choice == nil {
+		choice, err := q.Choose(ctx)
+		if err != nil {
+			return err
+		}
+		s.choice = &choice
+	}
+	m, err := q.Apply(ctx, *s.choice)
+	if err != nil {
+		return err
+	}
+	s.State.Model = m
+	if draft {
+		return nil
+	}
+	s.quantized, err = q.Judge(ctx, *s.choice, m)
+	if err == nil {
+		s.quantized.Calibrated = s.Fit.Len()
+	}
+	return err
+}
+
+// quantizer returns what quantizes the model.
+func (s *Slim) quantizer(ctx context.Context) (*lowering.Quantizer, error) {
+	q := &lowering.Quantizer{Eng: s.Eng, Model: s.State.Model, Drop: lowering.DefaultDrop, Log: s.o.Progress}
+	images, err := s.Choosing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q.Images = measure.FromMemory(images)
+	if q.ClassOf, err = s.LogitsOf(images.Set.Classes); err != nil {
+		return nil, err
+	}
+	q.ClassOf, q.Wanted = s.decision(q.ClassOf)
+	for feeds, err := range s.State.Feeds {
+		if err != nil {
+			return nil, err
+		}
+		if q.Feeds = append(q.Feeds, feeds); len(q.Feeds) == quantizingBatches {
+			break
+		}
+	}
+	return q, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"nuwa/internal/lowering"
 	"nuwa/internal/report"
 	"nuwa/internal/task"
 	"nuwa/passes"
@@ -12,9 +13,10 @@ import (
 // Size is what a task was brought to by one choice of widths.
 type Size struct {
 	*task.Task
-	state   *passes.State   // every target goes on from a fork
-	reports []passes.Report // of all passes that led there
-	budget  *report.Found   // how the rate was found; nil for one that was given
+	state   *passes.State    // every target goes on from a fork
+	reports []passes.Report  // of all passes that led there
+	budget  *report.Found    // how the rate was found; nil for one that was given
+	choice  *lowering.Choice // how it is quantized; nil until that is found out
 }
 
 // NewSize slims what the task has learned by the passes in list. split is a

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"nuwa/exporter"
+	"nuwa/internal/data"
 	"nuwa/internal/examine"
 	"nuwa/internal/fault"
 	"nuwa/internal/files"
+	"nuwa/internal/lowering"
 	"nuwa/internal/measure"
 	"nuwa/internal/modelfile"
 	"nuwa/internal/ort"
@@ -25,8 +27,13 @@ import (
 // Slim is one model that a size becomes, spelled for what runs it.
 type Slim struct {
 	*Size
-	o     task.Options // of its own: output, norms, and whether to measure
+	o     task.Options // of its own: output, norms, target, and whether to measure
 	began time.Time
+	pre   data.Preprocess // how images become its input
+	plain measure.Size    // before it was lowered, which changes neither what it computes nor its weights
+
+	choice    *lowering.Choice  // how it is quantized; nil where it is not
+	quantized *report.Quantized // what that cost; nil for a draft
 
 	State  *passes.State
 	path   string // where the model lies: beside its name until it is proven
@@ -34,12 +41,16 @@ type Slim struct {
 	Proven func() error // called before the model gets its name; nil for none
 }
 
-// Spell spells a size by the passes in list.
+// Spell spells a size by the passes in list, and lowers it for its target.
 func (s *Size) Spell(ctx context.Context, o task.Options, list []passes.Pass) (*Slim, error) {
-	m := &Slim{Size: s, o: o, began: time.Now(), State: s.state.Fork()}
+	return s.spell(ctx, o, list, false)
+}
+
+func (s *Size) spell(ctx context.Context, o task.Options, list []passes.Pass, draft bool) (*Slim, error) {
+	m := &Slim{Size: s, o: o, began: time.Now(), State: s.state.Fork(), pre: s.File.Pre, choice: s.choice}
 	m.State.Options.KeepNorms = o.Norms == "keep"
 	m.State.Log, m.State.Progress = o.Log, o.Progress
-	reports, err := (&passes.Manager{}).Run(ctx, m.State, list)
+	reports, err := (&passes.Manager{SkipProof: draft}).Run(ctx, m.State, list)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +62,10 @@ func (s *Size) Spell(ctx context.Context, o task.Options, list []passes.Pass) (*
 	if m.State.Other != nil {
 		m.Result.Classes = append(slices.Clone(s.Classes), task.OtherName)
 	}
-	return m, m.lower(ctx)
+	if m.plain, err = measure.SizeOf(ctx, s.Eng, m.State.Model, ""); err != nil {
+		return nil, err
+	}
+	return m, m.lower(ctx, draft)
 }
 
 // Finish puts provenance into the model and, unless it is a dry run, writes it:
@@ -59,10 +73,7 @@ func (s *Size) Spell(ctx context.Context, o task.Options, list []passes.Pass) (*
 // after an error there is no output.
 func (s *Slim) Finish(ctx context.Context) error {
 	s.Result.Seconds = time.Since(s.began).Seconds()
-	slim, err := measure.SizeOf(ctx, s.Eng, s.State.Model, "")
-	if err != nil {
-		return err
-	}
+	slim := s.plain
 	base, err := s.Sizes(ctx)
 	if err != nil {
 		return err
@@ -82,7 +93,7 @@ func (s *Slim) Finish(ctx context.Context) error {
 	}
 	_, err = exporter.Write(s.State.Model, s.o.Output, exporter.Options{Force: s.o.Force, Validate: func(tmp string) error {
 		s.path = tmp
-		proofs := []func(context.Context) error{s.judge, s.judgeOther, s.bench}
+		proofs := []func(context.Context) error{s.meetTarget, s.judge, s.judgeOther, s.bench}
 		err := validate(ctx, s.Eng, s.State.Model, s.o.Output, tmp)
 		for _, proof := range proofs {
 			if err == nil {
@@ -137,7 +148,7 @@ func (s *Slim) provenance() error {
 	}
 	p := &report.Provenance{Version: modelfile.Version, Runtime: lib.Version, Base: digest, Seed: s.o.Seed}
 	if s.Fit != nil {
-		p.Images, p.Preprocess = s.Fit.Len(), s.File.Pre.String()+" ("+s.File.PreFrom+")"
+		p.Images, p.Preprocess = s.Fit.Len(), s.pre.String()+" ("+s.File.PreFrom+")"
 	}
 	s.Result.Provenance = p
 	m := s.State.Model
@@ -149,7 +160,7 @@ func (s *Slim) provenance() error {
 		value any
 		skip  bool
 	}{
-		{modelfile.MetaPreprocess, s.File.Pre, s.File.PreFrom == modelfile.FromDefaults || s.File.NoImages != nil},
+		{modelfile.MetaPreprocess, s.pre, s.File.PreFrom == modelfile.FromDefaults || s.File.NoImages != nil},
 		{modelfile.MetaWidths, s.State.Widths, false},
 		{modelfile.MetaClasses, s.Result.Classes, len(s.Classes) == 0 || s.o.Logits == "full"},
 		{modelfile.MetaClasses, s.Names, len(s.Names) == 0 || s.o.Logits != "full"},
@@ -181,12 +192,19 @@ func (s *Slim) judge(ctx context.Context) error {
 	if models[0].Accuracy, err = s.JudgeBase(ctx, classOf); err != nil {
 		return err
 	}
-	classOf, wanted := s.SlimLogits(classOf)
+	classOf, wanted := s.decision(classOf)
+	models[1].Accuracy, err = s.Task.Judge(ctx, measure.Source{Name: s.o.Output, Path: s.path}, s.pre, "judge slim", classOf, wanted, s.Classes)
+	return err
+}
+
+// decision turns logits of the base into those of the slim model, and gives
+// those of them that its decision is among; nil for all.
+func (s *Slim) decision(classOf []int) (slimOf, wanted []int) {
+	slimOf, wanted = s.SlimLogits(classOf)
 	if s.State.Other != nil { // all decides among the wanted logits and that of the others
 		wanted = ranking.UpTo(len(s.Wanted))
 	}
-	models[1].Accuracy, err = s.Task.Judge(ctx, measure.Source{Name: s.o.Output, Path: s.path}, "judge slim", classOf, wanted, s.Classes)
-	return err
+	return slimOf, wanted
 }
 
 // bench times both models in turns.
@@ -218,7 +236,7 @@ func (s *Slim) judgeOther(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
-	r, err := measure.Reject(ctx, m, measure.FromSet(test, s.File.Pre), measure.Sliced(classOf, s.Wanted), s.State.Other.Threshold)
+	r, err := measure.Reject(ctx, m, measure.FromSet(test, s.pre), measure.Sliced(classOf, s.Wanted), s.State.Other.Threshold)
 	if fault.KindOf(err) == fault.Data {
 		s.Result.Notes = append(s.Result.Notes, fmt.Sprintf("how other classes are rejected was not measured: %v", err))
 		return nil

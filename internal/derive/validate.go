@@ -21,7 +21,7 @@ const agreement = 1e-5
 // and holds it to the graph in memory. Errors call it name.
 func validate(ctx context.Context, eng *engine.Engine, m *graph.Model, name, path string) error {
 	importer.Unload()
-	file, err := ort.NewSessionFile(path, ort.Options{Name: name, Threads: eng.Threads, Providers: eng.Providers, LowMemory: engine.Heavy(m)})
+	file, err := ort.NewSessionFile(path, ort.Options{Name: name, Threads: eng.Threads, Providers: eng.Providers, Provider: eng.Provider, LowMemory: engine.Heavy(m)})
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,10 @@ import (
 
 // Engine says how graphs are run. The zero value uses every core and the CPU.
 type Engine struct {
-	Threads   int            // intra-op threads; 0 means all cores
-	Providers []ort.Provider // in order of preference; none means the CPU
-	Plain     bool           // run nodes one by one as they stand, without ONNX Runtime's rewriting
+	Threads   int               // intra-op threads; 0 means all cores
+	Providers []ort.Provider    // in order of preference; none means the CPU
+	Provider  map[string]string // options of the first of Providers
+	Plain     bool              // run nodes one by one as they stand, without ONNX Runtime's rewriting
 }
 
 // heavyBytes is the size of a model's large weights from which a session holds
@@ -51,7 +52,7 @@ func (e *Engine) open(m *graph.Model, opt ort.Options) (*ort.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt.Threads, opt.Providers = e.Threads, e.Providers
+	opt.Threads, opt.Providers, opt.Provider = e.Threads, e.Providers, e.Provider
 	if e.Plain {
 		opt.Optimize = ort.None
 	}

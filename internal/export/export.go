@@ -17,9 +17,9 @@ import (
 	"nuwa/internal/files"
 	"nuwa/internal/lowering"
 	"nuwa/internal/modelfile"
+	"nuwa/internal/report"
 	"nuwa/passes"
 	"nuwa/passes/half"
-	"nuwa/passes/ports"
 )
 
 // Options say what Export shall write. Zero fields leave the model as it
@@ -58,17 +58,17 @@ type Options struct {
 // Result is what Export wrote and how far that is from the original.
 type Result struct {
 	exporter.Info
-	Opset      int64               `json:"opset"`
-	Passes     []passes.Report     `json:"passes,omitempty"`
-	Changes    []string            `json:"changes,omitempty"` // beyond passes: precision, batch, layout
-	Difference float64             `json:"difference"`        // of outputs on the same inputs, relative to the largest
-	Tolerance  float64             `json:"tolerance"`
-	Batches    []int               `json:"batches,omitempty"` // at which both were run
-	Target     string              `json:"target,omitempty"`
-	Quantized  *lowering.Quantized `json:"quantized,omitempty"`
-	Violations []target.Violation  `json:"violations,omitempty"` // what the target does not take
-	Placement  *lowering.Placement `json:"placement,omitempty"`  // where the target's provider runs the nodes
-	Notes      []string            `json:"notes,omitempty"`
+	Opset      int64              `json:"opset"`
+	Passes     []passes.Report    `json:"passes,omitempty"`
+	Changes    []string           `json:"changes,omitempty"` // beyond passes: precision, batch, layout
+	Difference float64            `json:"difference"`        // of outputs on the same inputs, relative to the largest
+	Tolerance  float64            `json:"tolerance"`
+	Batches    []int              `json:"batches,omitempty"` // at which both were run
+	Target     string             `json:"target,omitempty"`
+	Quantized  *report.Quantized  `json:"quantized,omitempty"`
+	Violations []target.Violation `json:"violations,omitempty"` // what the target does not take
+	Placement  *report.Placement  `json:"placement,omitempty"`  // where the target's provider runs the nodes
+	Notes      []string           `json:"notes,omitempty"`
 }
 
 // Export imports a model and writes it again, unchanged unless asked. What it
@@ -230,35 +230,11 @@ func (e *export) changed(format string, args ...any) {
 
 // ports settles the batch and the layout of the input.
 func (e *export) ports(ctx context.Context) error {
-	if e.o.Batch == "dynamic" && !engine.DynamicBatch(e.model) {
-		shapes, err := e.eng.Shapes(ctx, e.model)
-		if err != nil {
-			return err
-		}
-		if err := ports.OpenBatch(e.model, shapes); err != nil {
-			return err
-		}
-		e.changed("batch: open")
+	m, changes, err := lowering.Ports{Batch: e.o.Batch, Layout: e.o.Layout, Fold: e.o.Fold}.Apply(ctx, e.eng, e.o.Log, e.model)
+	if err != nil {
+		return err
 	}
-	if n, err := strconv.Atoi(e.o.Batch); err == nil {
-		if err := ports.FixBatch(e.model, int64(n)); err != nil {
-			return err
-		}
-		e.changed("batch: %d", n)
-		if e.o.Fold { // what was computed from the batch is constant now
-			s := &passes.State{Model: e.model, Engine: e.eng, Log: e.o.Log}
-			if _, err := (&passes.Manager{SkipProof: true}).Run(ctx, s, passes.Folding()); err != nil {
-				return err
-			}
-			e.model = s.Model
-		}
-	}
-	if e.o.Layout != "" {
-		if err := ports.Layout(e.model, e.o.Layout); err != nil {
-			return err
-		}
-		e.changed("input: %s", e.o.Layout)
-	}
+	e.model, e.result.Changes = m, append(e.result.Changes, changes...)
 	return nil
 }
 

@@ -24,12 +24,12 @@ type pairing struct {
 // run returns the largest difference of any output, relative to that output's
 // largest element, and says where it is.
 func (p *pairing) run(ctx context.Context, before, after string) (diff float64, where string, err error) {
-	a, err := ort.NewSessionFile(before, ort.Options{Name: before, Threads: p.eng.Threads, Providers: p.eng.Providers})
+	a, err := ort.NewSessionFile(before, ort.Options{Name: before, Threads: p.eng.Threads, Providers: p.eng.Providers, Provider: p.eng.Provider})
 	if err != nil {
 		return 0, "", err
 	}
 	defer a.Close()
-	b, err := ort.NewSessionFile(after, ort.Options{Name: "the result", Threads: p.eng.Threads, Providers: p.eng.Providers})
+	b, err := ort.NewSessionFile(after, ort.Options{Name: "the result", Threads: p.eng.Threads, Providers: p.eng.Providers, Provider: p.eng.Provider})
 	if err != nil {
 		return 0, "", err
 	}

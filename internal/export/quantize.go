@@ -42,33 +42,39 @@ func (e *export) quantize(ctx context.Context) error {
 	if q.Log == nil {
 		q.Log = func(string, int, int) {}
 	}
-	e.result.Quantized = &lowering.Quantized{}
-	if err := e.split(ctx, q, f, set); err != nil {
+	calibrated, err := e.split(ctx, q, f, set)
+	if err != nil {
 		return err
 	}
-	if q.Shapes, err = e.eng.Shapes(ctx, e.model); err != nil {
+	choice, err := q.Choose(ctx)
+	if err != nil {
 		return err
 	}
-	if e.model, err = q.Run(ctx, e.result.Quantized); err != nil {
+	m, err := q.Apply(ctx, choice)
+	if err != nil {
 		return err
 	}
-	e.calibration = q.Feeds[0]
+	if e.result.Quantized, err = q.Judge(ctx, choice, m); err != nil {
+		return err
+	}
+	e.result.Quantized.Calibrated = calibrated
+	e.model, e.calibration = m, q.Feeds[0]
 	e.changed("int8: %d linear maps", e.result.Quantized.Layers)
 	return nil
 }
 
-// split takes images of the wanted classes apart, into some that calibrate and
-// others that judge.
-func (e *export) split(ctx context.Context, q *lowering.Quantizer, f *modelfile.File, set *data.Set) error {
-	o, out := e.o, e.result.Quantized
+// split takes images of the wanted classes apart, into some that calibrate, which
+// it counts, and others that judge.
+func (e *export) split(ctx context.Context, q *lowering.Quantizer, f *modelfile.File, set *data.Set) (calibrated int, err error) {
+	o := e.o
 	j, err := f.Judge(ctx, q.Eng, set, o.Classes)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	j.Model.Close()
 	q.ClassOf, q.Wanted = j.ClassOf, j.Wanted
 	if set, err = set.Select(data.Wanted(set.Classes, j.ClassOf, j.Wanted)); err != nil {
-		return err
+		return 0, err
 	}
 	judged, fit := set.Split(o.Seed, lowering.JudgingPart)
 	judged = judged.Take(lowering.JudgingImages, o.Seed)
@@ -78,12 +84,11 @@ func (e *export) split(ctx context.Context, q *lowering.Quantizer, f *modelfile.
 	}
 	fit = fit.Take(n, o.Seed)
 	if judged.Len() == 0 || fit.Len() == 0 {
-		return &fault.Error{Kind: fault.Data, File: o.Data, Got: fmt.Sprintf("%d images of the wanted classes", set.Len()), Want: "enough to calibrate on some and judge by others"}
+		return 0, &fault.Error{Kind: fault.Data, File: o.Data, Got: fmt.Sprintf("%d images of the wanted classes", set.Len()), Want: "enough to calibrate on some and judge by others"}
 	}
-	out.Calibrated, out.Validated = fit.Len(), judged.Len()
 	loaded, err := judged.Preload(ctx, f.Pre, 1<<31)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	q.Images = measure.FromMemory(loaded)
 	in := engine.Feeds(q.Model)[0]
@@ -93,12 +98,12 @@ func (e *export) split(ctx context.Context, q *lowering.Quantizer, f *modelfile.
 	}
 	for b, err := range fit.Batches(ctx, nil, batch, f.Pre) {
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if fixed > 0 && len(b.Labels) < fixed {
 			break
 		}
 		q.Feeds = append(q.Feeds, map[string]*graph.Tensor{in.Name(): b.X})
 	}
-	return nil
+	return fit.Len(), nil
 }

@@ -8,36 +8,54 @@ import (
 	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/internal/ort"
+	"nuwa/internal/report"
 )
 
-// Placement says which nodes of a model a target's execution provider runs.
-type Placement struct {
-	From    string         `json:"from"`               // "profile": what ONNX Runtime did; "operators": what the target's list says, as the provider is not here
-	Taken   int            `json:"taken"`              // nodes that the provider runs
-	Left    int            `json:"left"`               // nodes that the CPU runs instead
-	LeftOps map[string]int `json:"left_ops,omitempty"` // those, by operator
+// Device returns an engine that runs models as the target does, as far as this
+// machine can: with the target's threads, and with its execution provider and
+// the options of that where ONNX Runtime has it here, else as eng does.
+func Device(eng *engine.Engine, t target.Target) (e *engine.Engine, here bool, err error) {
+	out := *eng
+	if t.Threads > 0 {
+		out.Threads = t.Threads
+	}
+	if t.Provider == "" {
+		return &out, true, nil
+	}
+	lib, err := ort.Load("") // the one that is loaded
+	if err != nil {
+		return nil, false, err
+	}
+	if here = slices.Contains(lib.Providers(), ort.Provider(t.Provider)); here {
+		out.Providers, out.Provider = []ort.Provider{ort.Provider(t.Provider)}, t.ProviderOptions
+	}
+	return &out, here, nil
 }
 
 // Place finds out where the nodes of the model at path run: from ONNX Runtime's
 // profile of one run where the provider is at hand, from the target's list of
 // operators where not.
-func Place(ctx context.Context, eng *engine.Engine, m *graph.Model, t target.Target, path string) (*Placement, error) {
-	p := &Placement{From: "operators", LeftOps: map[string]int{}}
-	provider := ort.Provider(t.Provider)
-	if provider == "" {
-		provider = ort.CPU
+func Place(ctx context.Context, eng *engine.Engine, m *graph.Model, t target.Target, path string) (*report.Placement, error) {
+	p := &report.Placement{From: "operators", LeftOps: map[string]int{}}
+	count := func(taken bool, op string) {
+		if taken {
+			p.Taken++
+			return
+		}
+		p.Left++
+		p.LeftOps[op]++
 	}
-	lib, err := ort.Load("")
+	device, here, err := Device(eng, t)
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(lib.Providers(), provider) {
+	if !here {
 		for _, n := range m.Graph.Nodes() {
-			p.count(t.Takes(n), n.Op)
+			count(t.Takes(n), n.Op)
 		}
 		return p, nil
 	}
-	s, err := ort.NewSessionFile(path, ort.Options{Threads: eng.Threads, Providers: []ort.Provider{provider}, Profile: true})
+	s, err := ort.NewSessionFile(path, ort.Options{Threads: device.Threads, Providers: device.Providers, Provider: device.Provider, Profile: true})
 	if err != nil {
 		return nil, err
 	}
@@ -54,17 +72,12 @@ func Place(ctx context.Context, eng *engine.Engine, m *graph.Model, t target.Tar
 		return nil, err
 	}
 	p.From = "profile"
+	provider := string(ort.CPU)
+	if len(device.Providers) > 0 {
+		provider = string(device.Providers[0])
+	}
 	for _, n := range times {
-		p.count(n.Provider == string(provider), n.Op)
+		count(n.Provider == provider, n.Op)
 	}
 	return p, nil
-}
-
-func (p *Placement) count(taken bool, op string) {
-	if taken {
-		p.Taken++
-		return
-	}
-	p.Left++
-	p.LeftOps[op]++
 }

@@ -38,7 +38,7 @@ type Model struct {
 // Open loads a model the way eng runs models. The Model must be closed.
 func Open(src Source, eng *engine.Engine) (*Model, error) {
 	m := &Model{Name: src.Name, Threads: ort.ThreadCount(eng.Threads), Providers: eng.Providers, output: src.Output}
-	opt := ort.Options{Dir: src.Dir, Threads: eng.Threads, Providers: eng.Providers}
+	opt := ort.Options{Dir: src.Dir, Threads: eng.Threads, Providers: eng.Providers, Provider: eng.Provider}
 	if eng.Plain {
 		opt.Optimize = ort.None
 	}

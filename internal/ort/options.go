@@ -20,6 +20,7 @@ type Options struct {
 	Dir       string                   // folder of the model's external data; "" when it has none
 	Threads   int                      // threads inside one operator; 0 = all processors the process may use
 	Providers []Provider               // preferred execution providers, best first; the CPU is always last
+	Provider  map[string]string        // options of the first of Providers, handed to it as they are
 	Optimize  Level                    // graph optimization before the first run
 	LowMemory bool                     // keep no rearranged copies of the weights and no memory arena; slower
 	Profile   bool                     // record the time of each node, for Session.Profile
@@ -71,7 +72,7 @@ func (l *Library) Providers() []Provider {
 		if err != nil {
 			return []Provider{CPU}
 		}
-		if addProvider(o, p) == nil {
+		if addProvider(o, p, nil) == nil {
 			out = append(out, p)
 		}
 		_ = o.Destroy()
@@ -126,8 +127,12 @@ func (o Options) session(profilePrefix string) (*ort.SessionOptions, error) {
 		_ = so.Destroy()
 		return nil, o.fail(err)
 	}
-	for _, p := range o.Providers {
-		if err := addProvider(so, p); err != nil {
+	for i, p := range o.Providers {
+		var options map[string]string
+		if i == 0 {
+			options = o.Provider
+		}
+		if err := addProvider(so, p, options); err != nil {
 			_ = so.Destroy()
 			return nil, &fault.Error{Kind: fault.Runtime, File: o.Name, Where: "execution provider " + string(p), Err: err,
 				Remedy: "see which ones `nuwa doctor` lists, or point " + release.Env + " at an ONNX Runtime that has it"}
@@ -136,9 +141,12 @@ func (o Options) session(profilePrefix string) (*ort.SessionOptions, error) {
 	return so, nil
 }
 
-func addProvider(o *ort.SessionOptions, p Provider) error {
+func addProvider(o *ort.SessionOptions, p Provider, options map[string]string) error {
 	switch p {
 	case CPU:
+		if len(options) > 0 {
+			return errors.New("the CPU takes no options")
+		}
 		return nil
 	case CUDA:
 		cuda, err := ort.NewCUDAProviderOptions()
@@ -146,6 +154,9 @@ func addProvider(o *ort.SessionOptions, p Provider) error {
 			return err
 		}
 		defer func() { _ = cuda.Destroy() }()
+		if err := cuda.Update(options); err != nil {
+			return err
+		}
 		return o.AppendExecutionProviderCUDA(cuda)
 	case TensorRT:
 		rt, err := ort.NewTensorRTProviderOptions()
@@ -153,7 +164,10 @@ func addProvider(o *ort.SessionOptions, p Provider) error {
 			return err
 		}
 		defer func() { _ = rt.Destroy() }()
+		if err := rt.Update(options); err != nil {
+			return err
+		}
 		return o.AppendExecutionProviderTensorRT(rt)
 	}
-	return o.AppendExecutionProvider(string(p), nil)
+	return o.AppendExecutionProvider(string(p), options)
 }

@@ -25,7 +25,8 @@ type Result struct {
 	Summary measure.Summary `json:"summary"`
 	Judged  string          `json:"judged_on,omitempty"` // what the accuracies were measured on
 
-	Budget *Found `json:"budget,omitempty"` // how the rate was found; nil for one that was asked for
+	Budget *Found  `json:"budget,omitempty"` // how the rate was found; nil for one that was asked for
+	Target *Target `json:"target,omitempty"` // the device and the precision; nil for single precision and no device
 
 	Blocks       []BlockWidths   `json:"blocks"`
 	Purification *purify.Result  `json:"purification,omitempty"` // nil without purification

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"nuwa/exporter/target"
 	"nuwa/internal/cache"
 	"nuwa/internal/data"
 	"nuwa/internal/files"
@@ -97,6 +98,7 @@ func (t *Task) memo(ctx context.Context) (Memo, error) {
 func (o Options) ofTask() Options {
 	o.Model, o.Output, o.Data, o.Test, o.Labels, o.ImageRoot = "", "", "", "", "", ""
 	o.Rate, o.Widths, o.Budget, o.Align, o.Norms = 0, Widths{}, Budget{}, 0, ""
+	o.Target, o.Fuse, o.Opset, o.Precision = target.Target{}, "", 0, ""
 	o.Preprocess, o.Runtime, o.Cache, o.Classes = modelfile.Preprocess{}, modelfile.Runtime{}, "", nil
 	o.Force, o.DryRun, o.SkipBench, o.Log, o.Progress = false, false, false, nil, nil
 	o.Purification.Checkpoint, o.Purification.Watch = "", nil

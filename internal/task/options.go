@@ -41,7 +41,7 @@ type Options struct {
 	Other       bool          // keep one more logit, the last, for all classes that are not wanted
 	FalseAccept float64       // part of the images of other classes that may be taken for wanted, 0 to 1; 0 means 0.05
 	Norms       string        // "fast": layer norms in the operators that ONNX Runtime is fastest at; "keep": as exported; "" means "fast"
-	Target      string        // a preset of package target, which says what is not said otherwise of Align, Norms, Fuse, Opset and Precision; "" for none
+	Target      target.Target // the device: what is not said otherwise of Align, Norms, Fuse, Opset and Precision is as it wants, and so are the batch and layout of the input; its limits on memory and latency hold beside Budget
 	Fuse        string        // "ort": attention, GELU and biased products in ONNX Runtime's own operators; "onnx": in ONNX's; "" or "none": in plain ones
 	Opset       int           // the newest version of the operator set that the slim model may need; 0 for that of the base
 	Precision   string        // "fp32", "fp16" or "int8"; "" means "fp32"
@@ -183,9 +183,8 @@ type Budget struct {
 	MaxMACs     int64 // per image
 	MaxParams   int64
 	MaxBytes    int64         // of the file
-	MaxMemory   int64         // of weights and activations while running one image
-	MaxLatency  time.Duration // of one image
-	Threads     int           // that MaxLatency is measured with; 0 means those of Runtime
+	MaxMemory   int64         // of weights and activations during one run
+	MaxLatency  time.Duration // of one run, with the target's threads, and its provider where ONNX Runtime has it here
 	MinAccuracy float64       // among the wanted classes (their mean with Balance, their mean average precision where images may have several), on images of Data that nothing is calibrated on and that do not judge, 0 to 1
 }
 
@@ -203,10 +202,7 @@ func (b Budget) Cost() string {
 }
 
 // IsZero reports whether nothing is limited.
-func (b Budget) IsZero() bool {
-	b.Threads = 0
-	return b == Budget{}
-}
+func (b Budget) IsZero() bool { return b == Budget{} }
 
 // check reports limits that make no sense.
 func (b Budget) check() error {
@@ -229,13 +225,11 @@ func (b Budget) check() error {
 	return nil
 }
 
-// aim takes from the target what is not said otherwise.
+// aim takes from the target what is not said otherwise. Its limits join those of
+// a budget that asks for the largest model.
 func (o *Options) aim() error {
-	if o.Target == "" {
-		return nil
-	}
-	t, err := target.Preset(o.Target)
-	if err != nil {
+	t := o.Target
+	if err := t.Validate(); err != nil {
 		return err
 	}
 	for _, x := range []struct {
@@ -251,6 +245,15 @@ func (o *Options) aim() error {
 	}
 	if o.Opset == 0 {
 		o.Opset = t.Opset
+	}
+	b := &o.Budget
+	if !b.IsZero() && b.MinAccuracy == 0 {
+		if t.MaxLatency > 0 && (b.MaxLatency == 0 || t.MaxLatency < b.MaxLatency) {
+			b.MaxLatency = t.MaxLatency
+		}
+		if t.MaxMemory > 0 && (b.MaxMemory == 0 || t.MaxMemory < b.MaxMemory) {
+			b.MaxMemory = t.MaxMemory
+		}
 	}
 	return nil
 }

@@ -50,6 +50,7 @@ type Task struct {
 	Store    Memo                                                 // where what is expensive to find out is kept
 	judging  sync.Mutex
 	accuracy *measure.Accuracy // of the base, once measured
+	choosing *data.Loaded      // once decoded
 }
 
 // New settles what o says about classes and images. What is learned about
@@ -252,21 +253,22 @@ func (t *Task) JudgeBase(ctx context.Context, classOf []int) (*measure.Accuracy,
 	}
 	var a *measure.Accuracy
 	err := t.Store.remember("accuracy", &a, func() (err error) {
-		a, err = t.Judge(ctx, measure.Source{Path: t.File.Path}, "judge base", classOf, t.Wanted, t.Names)
+		a, err = t.Judge(ctx, measure.Source{Path: t.File.Path}, t.File.Pre, "judge base", classOf, t.Wanted, t.Names)
 		return err
 	})
 	t.accuracy = a
 	return a, err
 }
 
-// Judge measures a model on the images that judge.
-func (t *Task) Judge(ctx context.Context, source measure.Source, stage string, classOf, wanted []int, names []string) (*measure.Accuracy, error) {
+// Judge measures a model on the images that judge, which become its input as
+// pre says.
+func (t *Task) Judge(ctx context.Context, source measure.Source, pre data.Preprocess, stage string, classOf, wanted []int, names []string) (*measure.Accuracy, error) {
 	m, err := measure.Open(source, t.Eng)
 	if err != nil {
 		return nil, err
 	}
 	defer m.Close()
-	return measure.Evaluate(ctx, m, measure.FromSet(t.Test, t.File.Pre), classOf,
+	return measure.Evaluate(ctx, m, measure.FromSet(t.Test, pre), classOf,
 		measure.EvalOptions{Wanted: wanted, Names: names, Progress: modelfile.Stage(t.Options.Progress, stage)})
 }
 
@@ -278,6 +280,30 @@ func (t *Task) SlimLogits(classOf []int) (slimOf, wanted []int) {
 	}
 	return classOf, t.Wanted
 }
+
+// choosingImages limits how many images choose between forms of a model.
+const choosingImages = 400
+
+// Choosing are the images that choose between forms of a model, decoded once:
+// of the wanted classes, none that statistics come from where there are enough
+// others, none that judge.
+func (t *Task) Choosing(ctx context.Context) (*data.Loaded, error) {
+	t.judging.Lock()
+	defer t.judging.Unlock()
+	if t.choosing != nil {
+		return t.choosing, nil
+	}
+	set := t.Pool.Without(t.Fit)
+	if set.Len() < choosingImages/10 {
+		set = t.Fit
+	}
+	var err error
+	t.choosing, err = set.Take(choosingImages, t.Options.Seed).Preload(ctx, t.File.Pre, feedLimit)
+	return t.choosing, err
+}
+
+// Forget drops what was learned, when no size follows.
+func (t *Task) Forget() { t.State, t.choosing = nil, nil }
 
 // validationImages limits how many images an accuracy is searched for on.
 const validationImages = 2000
