@@ -255,6 +255,18 @@ func writeResult(w io.Writer, r *nuwa.Result) error {
 			return err
 		}
 	}
+	if t := r.Target; t != nil {
+		fmt.Fprintln(w)
+		for _, f := range t.Facts() {
+			fmt.Fprintf(w, "%s: %s\n", f.Name, f.Value)
+		}
+		for _, v := range t.Refused() {
+			fmt.Fprintf(w, "%s: got %s, want %s\n", v.Where, v.Got, v.Want)
+		}
+		if t.Quantized != nil {
+			writeFloat(w, t.Quantized)
+		}
+	}
 	for _, d := range r.Declined {
 		fmt.Fprintf(w, "left alone: %s %s: %s\n", d.Where, d.What, d.Reason)
 	}

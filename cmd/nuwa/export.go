@@ -97,21 +97,14 @@ func writeExported(w io.Writer, r *nuwa.Exported) error {
 		fmt.Fprintln(w, c)
 	}
 	if q := r.Quantized; q != nil {
-		fmt.Fprintf(w, "int8: calibrated on %d images (%s), chosen by %d others: accuracy %.2f %%, in single precision %.2f %%; cross-entropy %.4f and %.4f\n",
-			q.Calibrated, q.Range, q.Validated, 100*q.Accuracy, 100*q.Single, q.Entropy, q.SingleEntropy)
-		for _, l := range q.Float {
-			fmt.Fprintln(w, "left in single precision:", l)
-		}
+		fmt.Fprintln(w, "int8:", q.Words())
+		writeFloat(w, q)
 	}
 	if len(r.Batches) > 0 {
 		fmt.Fprintf(w, "largest difference to the original, at batches %v: %.2e of the largest output (at most %.0e)\n", r.Batches, r.Difference, r.Tolerance)
 	}
 	if p := r.Placement; p != nil {
-		how := "as ONNX Runtime's profile shows"
-		if p.From == "operators" {
-			how = "by its list of operators, as its provider is not here"
-		}
-		fmt.Fprintf(w, "%s runs %d nodes, the CPU %d, %s\n", r.Target, p.Taken, p.Left, how)
+		fmt.Fprintf(w, "nodes for %s: %s\n", r.Target, p.Words())
 		for _, op := range slices.Sorted(maps.Keys(p.LeftOps)) {
 			fmt.Fprintf(w, "on the CPU: %d %s\n", p.LeftOps[op], op)
 		}
@@ -130,4 +123,15 @@ func writeExported(w io.Writer, r *nuwa.Exported) error {
 	}
 	_, err := fmt.Fprintf(w, "wrote %s, %d bytes\n", r.Path, r.Bytes+r.DataBytes)
 	return err
+}
+
+// writeFloat lists the linear maps that stay in single precision.
+func writeFloat(w io.Writer, q *nuwa.Quantized) {
+	for _, l := range q.Float {
+		fmt.Fprintf(w, "left in single precision: %s, as %s", l.Layer, l.Why)
+		if l.Harm != 0 {
+			fmt.Fprintf(w, ": alone it moves the cross-entropy by %+.4f", l.Harm)
+		}
+		fmt.Fprintln(w)
+	}
 }

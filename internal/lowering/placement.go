@@ -34,7 +34,7 @@ func Device(eng *engine.Engine, t target.Target) (e *engine.Engine, here bool, e
 
 // Place finds out where the nodes of the model at path run: from ONNX Runtime's
 // profile of one run where the provider is at hand, from the target's list of
-// operators where not.
+// operators where not. It returns nil where there is neither.
 func Place(ctx context.Context, eng *engine.Engine, m *graph.Model, t target.Target, path string) (*report.Placement, error) {
 	p := &report.Placement{From: "operators", LeftOps: map[string]int{}}
 	count := func(taken bool, op string) {
@@ -48,6 +48,9 @@ func Place(ctx context.Context, eng *engine.Engine, m *graph.Model, t target.Tar
 	device, here, err := Device(eng, t)
 	if err != nil {
 		return nil, err
+	}
+	if !here && t.Operators == nil {
+		return nil, nil
 	}
 	if !here {
 		for _, n := range m.Graph.Nodes() {

@@ -26,6 +26,7 @@ type model struct {
 	Curves    []template.HTML
 	Trials    *trials    // nil for a rate that was asked for
 	Rejection *rejection // nil without a logit for other classes
+	Device    *device    // nil without a target
 	Widths    []widths
 	Time      *spent
 }
@@ -40,7 +41,7 @@ type tile struct {
 
 func newModel(r *Result) *model {
 	base, slim := r.pair()
-	m := &model{Result: r, Name: path.Base(slim.Name), Base: path.Base(base.Name), Accuracy: newAccuracies(r), Trials: newTrials(r), Rejection: newRejection(r.Other), Time: newSpent(r)}
+	m := &model{Result: r, Name: path.Base(slim.Name), Base: path.Base(base.Name), Accuracy: newAccuracies(r), Trials: newTrials(r), Rejection: newRejection(r.Other), Device: newDevice(r.Target), Time: newSpent(r)}
 	m.Lede = m.lede()
 	m.Tiles = m.tiles(base, slim)
 	for i, b := range r.Blocks {

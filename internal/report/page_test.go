@@ -48,6 +48,20 @@ func TestModelPage(t *testing.T) {
 		"zoo/vit.onnx sha256 abab", "slim.onnx sha256 cdcd", "seed 7", "nuwa 0.1.0, ONNX Runtime 1.27.0", "nuwa derive zoo/vit.onnx --classes=cat,dog,eel")
 }
 
+// A model for a device says what runs where, and what it took.
+func TestTarget(t *testing.T) {
+	_, text := show(t, onDevice(sample("slim.onnx", 0.5, "cat", "dog")))
+	holds(t, text, "Target", "device qnn", "provider QNN, htp_performance_mode=burst, 4 threads",
+		"nodes 120 on the provider and 3 on the CPU instead, by the device's list of operators, as ONNX Runtime has no such provider here",
+		"operator set 17, at most 21", "widths multiples of 32, but for block 0: q/k 24", "precision 8-bit integers", "input batch 1, NHWC", "memory 12.0 MB, at most 64.0 MB",
+		"integers 36 linear maps, calibrated on 512 images (range: extremes), chosen by 400 others: accuracy 93.00 %, in single precision 93.40 %",
+		"Left to the CPU", "Einsum 1 Erf 2", "Not as the device wants it", "the model opset 22 at most 21",
+		"Left in single precision", `MatMul "fc2" it cost accuracy in integers +0.7500`, `Conv "patch" it has no form in integers –`)
+	if strings.Contains(text, "does not list") {
+		t.Error("operators are listed twice")
+	}
+}
+
 // TestBusy has latencies that tell nothing.
 func TestBusy(t *testing.T) {
 	r := sample("slim.onnx", 0.5, "cat", "dog")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"nuwa/exporter/target"
 	"nuwa/internal/measure"
 	"nuwa/passes"
 	"nuwa/passes/focus"
@@ -72,6 +73,18 @@ func orNone(r *Result) *Result {
 	r.Classes = append(r.Classes, "(other)")
 	slim := r.Summary.Models[1].Accuracy
 	slim.All.Among, slim.All.Accuracy = slim.Restricted.Among+1, 0.8
+	return r
+}
+
+// onDevice is r in 8-bit integers on a device whose provider leaves nodes.
+func onDevice(r *Result) *Result {
+	r.Target = &Target{Name: "qnn", Provider: "QNN", ProviderOptions: map[string]string{"htp_performance_mode": "burst"}, Threads: 4, Opset: 17, OpsetCeiling: 21, Align: 32,
+		Unaligned: []string{"block 0: q/k 24"}, Precision: "int8", Batch: 1, Layout: "nhwc",
+		Placement:  &Placement{From: "operators", Taken: 120, Left: 3, LeftOps: map[string]int{"Erf": 2, "Einsum": 1}},
+		Violations: []target.Violation{{Where: `Erf "gelu"`, Got: "an operator that qnn does not list", Want: "one of its operators"}, {Where: "the model", Got: "opset 22", Want: "at most 21"}},
+		Quantized: &Quantized{Calibrated: 512, Validated: 400, Range: "extremes", Layers: 36, Accuracy: 0.93, Single: 0.934, Entropy: 0.21, SingleEntropy: 0.2,
+			Float: []FloatLayer{{Layer: `MatMul "fc2"`, Why: "it cost accuracy in integers", Harm: 0.75}, {Layer: `Conv "patch"`, Why: "it has no form in integers"}}},
+		Limits: []Limit{{What: "memory", Bound: 64e6, Met: 12e6}}}
 	return r
 }
 

@@ -14,9 +14,9 @@ type Target struct {
 	Align           int                `json:"align"`                   // widths that were changed are multiples of this
 	Unaligned       []string           `json:"unaligned,omitempty"`     // widths that are not, as they were left as they are
 	Precision       string             `json:"precision"`
-	Batch           int                `json:"batch,omitempty"`  // images per run, fixed in the file
-	Layout          string             `json:"layout,omitempty"` // of the input
-	Placement       *Placement         `json:"placement,omitempty"`
+	Batch           int                `json:"batch,omitempty"`      // images per run, fixed in the file
+	Layout          string             `json:"layout,omitempty"`     // of the input
+	Placement       *Placement         `json:"placement,omitempty"`  // nil where it cannot be known
 	Violations      []target.Violation `json:"violations,omitempty"` // what the device does not take
 	Quantized       *Quantized         `json:"quantized,omitempty"`
 	Limits          []Limit            `json:"limits,omitempty"` // of the device, which the model meets
