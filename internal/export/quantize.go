@@ -72,10 +72,13 @@ func (e *export) split(ctx context.Context, q *lowering.Quantizer, f *modelfile.
 		return 0, err
 	}
 	j.Model.Close()
-	q.ClassOf, q.Wanted = j.ClassOf, j.Wanted
 	if set, err = set.Select(data.Wanted(set.Classes, j.ClassOf, j.Wanted)); err != nil {
 		return 0, err
 	}
+	if q.ClassOf, err = f.Match(set.Classes, j.Logits); err != nil {
+		return 0, err
+	}
+	q.Wanted = j.Wanted
 	judged, fit := set.Split(o.Seed, lowering.JudgingPart)
 	judged = judged.Take(lowering.JudgingImages, o.Seed)
 	n := o.Images
