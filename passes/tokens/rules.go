@@ -15,10 +15,18 @@ var elementwise = []string{
 	"Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu", "Where", "Xor",
 }
 
-// selects returns the token axis and the tokens that n takes out of its
+// Rules say which operators keep tokens apart, and change what such operators
+// state about how many tokens there are.
+type Rules struct {
+	Model  *graph.Model
+	Shapes *engine.Shapes
+	Size   engine.Size // how many tokens there are, times the batch where they share an axis
+}
+
+// Selects returns the token axis and the tokens that n takes out of its
 // operand by constant numbers; nil where it does anything else.
-func (c *crop) selects(n *graph.Node) (axis int, at []int64) {
-	d, ok := c.shapes.Of(n.Input(0))
+func (c Rules) Selects(n *graph.Node) (axis int, at []int64) {
+	d, ok := c.Shapes.Of(n.Input(0))
 	if !ok {
 		return 0, nil
 	}
@@ -58,9 +66,9 @@ type span struct {
 	start, end int64
 }
 
-func (c *crop) slice(n *graph.Node, d []engine.Size) (s span, ok bool) {
+func (c Rules) slice(n *graph.Node, d []engine.Size) (s span, ok bool) {
 	get := func(i int, attr string) []int64 {
-		if c.m.Opset("") < 10 {
+		if c.Model.Opset("") < 10 {
 			xs, _ := n.IntsAttr(attr)
 			return xs
 		}
@@ -68,7 +76,7 @@ func (c *crop) slice(n *graph.Node, d []engine.Size) (s span, ok bool) {
 	}
 	start, end, axes := get(1, "starts"), get(2, "ends"), get(3, "axes")
 	steps := []int64{1}
-	if c.m.Opset("") >= 10 && n.Input(4) != nil {
+	if c.Model.Opset("") >= 10 && n.Input(4) != nil {
 		steps = constInts(n.Input(4))
 	}
 	if len(start) != 1 || len(end) != 1 || len(axes) != 1 || len(steps) != 1 || steps[0] != 1 {
@@ -89,26 +97,29 @@ func (c *crop) slice(n *graph.Node, d []engine.Size) (s span, ok bool) {
 	return s, s.start < s.end
 }
 
-// reselect makes a selector read the value that holds kept tokens only.
-func (c *crop) reselect(n *graph.Node) {
-	place := func(x int64) int64 { return int64(slices.Index(c.kept, x)) }
-	one := func(x int64) *graph.Value { return c.g.AddConst("token", graph.NewTensor([]int64{1}, []int64{x})) }
+// Reselect makes the selector n read a value that holds, in this order, the
+// tokens kept, among which are all that n takes.
+func (c Rules) Reselect(n *graph.Node, kept []int64) {
+	place := func(x int64) int64 { return int64(slices.Index(kept, x)) }
+	one := func(x int64) *graph.Value {
+		return c.Model.Graph.AddConst("token", graph.NewTensor([]int64{1}, []int64{x}))
+	}
 	switch {
 	case n.Is("Gather"):
 		old := n.Input(1).Const()
 		xs, _ := old.Ints()
 		for i, x := range xs {
 			if x < 0 {
-				x += c.size
+				x += c.Size.Fixed
 			}
 			xs[i] = place(x)
 		}
-		n.SetInput(1, c.g.AddConst(n.Input(1).Name(), graph.NewTensor(slices.Clone(old.Dims), xs)))
+		n.SetInput(1, c.Model.Graph.AddConst(n.Input(1).Name(), graph.NewTensor(slices.Clone(old.Dims), xs)))
 	case n.Is("Slice"):
-		d, _ := c.shapes.Of(n.Input(0))
+		d, _ := c.Shapes.Of(n.Input(0))
 		s, _ := c.slice(n, d)
 		start, end := place(s.start), place(s.end-1)+1
-		if c.m.Opset("") < 10 {
+		if c.Model.Opset("") < 10 {
 			n.SetAttr(graph.Ints("starts", start))
 			n.SetAttr(graph.Ints("ends", end))
 			n.SetAttr(graph.Ints("axes", int64(s.axis)))
@@ -118,17 +129,17 @@ func (c *crop) reselect(n *graph.Node) {
 	}
 }
 
-// operands returns which operands of n must be narrow, and along which axis,
-// for its result to be narrow along axis; ok is false where tokens are mixed.
-func (c *crop) operands(n *graph.Node, axis int) (operands map[int]int, ok bool) {
-	out, known := c.shapes.Of(firstOutput(n))
+// Operands returns which operands of n hold the tokens, and along which axis,
+// that its result holds along axis; ok is false where n mixes tokens.
+func (c Rules) Operands(n *graph.Node, axis int) (operands map[int]int, ok bool) {
+	out, known := c.Shapes.Of(firstOutput(n))
 	if !known || axis >= len(out) {
 		return nil, false
 	}
 	dims := make([][]engine.Size, len(n.Inputs()))
 	for i, v := range n.Inputs() {
 		if v != nil {
-			if dims[i], known = c.shapes.Of(v); !known {
+			if dims[i], known = c.Shapes.Of(v); !known {
 				return nil, false
 			}
 		}
@@ -148,25 +159,18 @@ func (c *crop) operands(n *graph.Node, axis int) (operands map[int]int, ok bool)
 				broadcast(i)
 			}
 		}
-	case n.Is("LayerNormalization"):
+	case n.Is("LayerNormalization", "RMSNormalization"):
 		operands[0] = axis
 		return operands, axis < wrap(n.IntAttr("axis", -1), len(in)) && onlyFirst(n)
 	case n.Is("Softmax", "LogSoftmax"):
 		operands[0] = axis
-		if c.m.Opset("") < 13 {
-			return operands, axis < wrap(n.IntAttr("axis", 1), len(in))
-		}
-		return operands, axis != wrap(n.IntAttr("axis", -1), len(in))
+		over := SoftmaxAxis(n, c.Model.Opset(""), len(in))
+		return operands, axis < over || axis != over && c.Model.Opset("") >= 13
 	case n.Is("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceSumSquare"):
-		axes, given := n.IntsAttr("axes")
-		if !given {
-			axes = constInts(n.Input(1))
-		}
+		axes := Axes(n, len(in))
 		operands[0] = axis
-		for _, a := range axes {
-			if wrap(a, len(in)) == axis {
-				return nil, false
-			}
+		if slices.Contains(axes, axis) {
+			return nil, false
 		}
 		return operands, len(axes) > 0 && n.IntAttr("keepdims", 1) == 1
 	case n.Is("MatMul"):
@@ -181,6 +185,14 @@ func (c *crop) operands(n *graph.Node, axis int) (operands map[int]int, ok bool)
 		default:
 			broadcast(0)
 			broadcast(1)
+		}
+	case n.Is("Gemm"):
+		if axis > 0 || n.IntAttr("transA", 0) != 0 {
+			return nil, false
+		}
+		operands[0] = 0
+		if n.Input(2) != nil {
+			broadcast(2)
 		}
 	case n.Is("Transpose"):
 		perm, given := n.IntsAttr("perm")
@@ -226,7 +238,7 @@ func (c *crop) operands(n *graph.Node, axis int) (operands map[int]int, ok bool)
 		return nil, false
 	}
 	for i, a := range operands {
-		if dims[i] == nil || a < 0 || a >= len(dims[i]) || dims[i][a] != (engine.Size{Fixed: c.size}) {
+		if dims[i] == nil || a < 0 || a >= len(dims[i]) || dims[i][a] != c.Size {
 			return nil, false
 		}
 		if t := n.Input(i).Const(); t != nil && t.Type.Bits() < 8 {
@@ -234,6 +246,29 @@ func (c *crop) operands(n *graph.Node, axis int) (operands map[int]int, ok bool)
 		}
 	}
 	return operands, len(operands) > 0
+}
+
+// Axes returns the axes of an operand of the given rank that n reduces, none
+// where they are not known.
+func Axes(n *graph.Node, rank int) []int {
+	xs, given := n.IntsAttr("axes")
+	if !given {
+		xs = constInts(n.Input(1))
+	}
+	var axes []int
+	for _, x := range xs {
+		axes = append(axes, wrap(x, rank))
+	}
+	return axes
+}
+
+// SoftmaxAxis returns the axis that the softmax n is over, and before operator
+// set 13 all behind it as well.
+func SoftmaxAxis(n *graph.Node, opset int64, rank int) int {
+	if opset < 13 {
+		return wrap(n.IntAttr("axis", 1), rank)
+	}
+	return wrap(n.IntAttr("axis", -1), rank)
 }
 
 // onlyFirst reports whether nothing reads a second output of n.
@@ -248,7 +283,7 @@ func onlyFirst(n *graph.Node) bool {
 
 // carried returns the axis of in that a reshape to out leaves as axis: as many
 // elements stand before it, and as many behind.
-func (c *crop) carried(in, out []engine.Size, axis int) (int, bool) {
+func (c Rules) carried(in, out []engine.Size, axis int) (int, bool) {
 	count := func(d []engine.Size, batch int) (n int64) {
 		n = 1
 		for _, s := range d {
@@ -258,7 +293,7 @@ func (c *crop) carried(in, out []engine.Size, axis int) (int, bool) {
 	}
 	for a := range in {
 		same := in[a] == out[axis]
-		for _, b := range c.shapes.Batch {
+		for _, b := range c.Shapes.Batch {
 			same = same && count(in[:a], b) == count(out[:axis], b)
 		}
 		if same {
@@ -270,7 +305,7 @@ func (c *crop) carried(in, out []engine.Size, axis int) (int, bool) {
 
 // resizable reports whether the target of the Reshape n can say that axis,
 // which was from in its operand, holds fewer tokens.
-func (c *crop) resizable(n *graph.Node, from, axis int) bool {
+func (c Rules) resizable(n *graph.Node, from, axis int) bool {
 	if n.Input(1) == nil {
 		return false
 	}
@@ -283,18 +318,19 @@ func (c *crop) resizable(n *graph.Node, from, axis int) bool {
 			return false // it copies the size of what is narrow for another axis
 		}
 	}
-	return target[axis] == c.size || target[axis] == -1 || target[axis] == 0 && from == axis
+	return target[axis] > 0 && target[axis] == c.Size.Fixed || target[axis] == -1 || target[axis] == 0 && from == axis
 }
 
-// resize makes the sizes that n states itself fit; like has the shapes known.
-func (c *crop) resize(n, like *graph.Node, axis int) {
+// Resize makes the sizes that n states itself say that its result holds so many
+// tokens along axis.
+func (c Rules) Resize(n *graph.Node, axis int, tokens int64) {
 	if !n.Is("Reshape") {
 		return
 	}
 	target := constInts(n.Input(1))
-	if target[axis] == c.size {
-		target[axis] = int64(len(c.kept))
-		n.SetInput(1, c.g.AddConst(like.Input(1).Name(), graph.NewTensor([]int64{int64(len(target))}, target)))
+	if target[axis] > 0 && target[axis] == c.Size.Fixed {
+		target[axis] = tokens
+		n.SetInput(1, c.Model.Graph.AddConst(n.Input(1).Name(), graph.NewTensor([]int64{int64(len(target))}, target)))
 	}
 }
 

@@ -9,6 +9,8 @@
 // the input, through every operator that treats tokens one by one, and stops
 // at the values that keys and values still need in full.
 //
+// Rules, by which it goes, serve whoever else changes how many tokens there are.
+//
 // It may import graph and internal/engine.
 package tokens
 
@@ -47,13 +49,11 @@ type use struct {
 
 // crop is one selection on its way to the input.
 type crop struct {
-	m      *graph.Model
-	g      *graph.Graph
-	shapes *engine.Shapes
+	Rules
+	g *graph.Graph
 
 	selectors []*graph.Node        // what reads single tokens of the first value
 	kept      []int64              // the tokens that stay, ascending
-	size      int64                // how many there were
 	narrow    []*graph.Node        // the nodes that work on kept tokens only, last first
 	axis      map[*graph.Value]int // the token axis, counted from the front, of the values of narrow nodes
 	wants     map[use]int          // the token axis of an operand that shall be narrow
@@ -63,13 +63,13 @@ type crop struct {
 // newCrop follows the selection of some tokens of v backward; nil where v is
 // read otherwise.
 func newCrop(m *graph.Model, shapes *engine.Shapes, v *graph.Value) *crop {
-	c := &crop{m: m, g: m.Graph, shapes: shapes, axis: map[*graph.Value]int{}, wants: map[use]int{}, cuts: map[*graph.Value]*graph.Value{}}
+	c := &crop{Rules: Rules{Model: m, Shapes: shapes}, g: m.Graph, axis: map[*graph.Value]int{}, wants: map[use]int{}, cuts: map[*graph.Value]*graph.Value{}}
 	axis := -1
 	for _, u := range v.Uses() {
 		if u.Node == nil || u.Index != 0 {
 			return nil
 		}
-		a, at := c.selects(u.Node)
+		a, at := c.Selects(u.Node)
 		if at == nil || axis >= 0 && a != axis {
 			return nil
 		}
@@ -83,7 +83,7 @@ func newCrop(m *graph.Model, shapes *engine.Shapes, v *graph.Value) *crop {
 	if !ok || axis < 1 || len(d) < 3 || d[axis].Dynamic() || d[axis].Fixed <= int64(len(c.kept)) {
 		return nil
 	}
-	c.size = d[axis].Fixed
+	c.Size = d[axis]
 	nodes := c.g.Nodes()
 	for i := len(nodes) - 1; i >= 0; i-- {
 		c.visit(nodes[i])
@@ -115,7 +115,7 @@ func (c *crop) visit(n *graph.Node) {
 	if axis < 0 {
 		return
 	}
-	operands, ok := c.operands(n, axis)
+	operands, ok := c.Operands(n, axis)
 	if !ok {
 		return
 	}
@@ -141,7 +141,7 @@ func (c *crop) passesAttention() bool {
 // apply edits the graph.
 func (c *crop) apply() {
 	for _, n := range c.narrow {
-		c.resize(n, n, c.axis[firstOutput(n)])
+		c.Resize(n, c.axis[firstOutput(n)], int64(len(c.kept)))
 		for i, v := range n.Inputs() {
 			if a, ok := c.wants[use{n, i}]; ok {
 				n.SetInput(i, c.operand(v, a))
@@ -154,7 +154,7 @@ func (c *crop) apply() {
 		}
 	}
 	for _, n := range c.selectors {
-		c.reselect(n)
+		c.Reselect(n, c.kept)
 	}
 }
 
@@ -177,7 +177,7 @@ func (c *crop) operand(v *graph.Value, axis int) *graph.Value {
 	}
 	var w *graph.Value
 	if t := v.Const(); t != nil {
-		w = c.g.AddConst(v.Name(), take(t, axis, c.kept))
+		w = c.g.AddConst(v.Name(), Take(t, axis, c.kept))
 	} else if w = c.copied(v, axis); w == nil {
 		w = c.gather(v, axis)
 	}
@@ -185,8 +185,8 @@ func (c *crop) operand(v *graph.Value, axis int) *graph.Value {
 	return w
 }
 
-// take returns the elements of t at the given places of one axis.
-func take(t *graph.Tensor, axis int, at []int64) *graph.Tensor {
+// Take returns the elements of t at the given places of one axis.
+func Take(t *graph.Tensor, axis int, at []int64) *graph.Tensor {
 	inner := graph.Elements(t.Dims[axis+1:]) * int64(t.Type.Bits()/8)
 	row := t.Dims[axis] * inner
 	out := t.Clone()
@@ -234,7 +234,7 @@ func (c *crop) copied(v *graph.Value, axis int) *graph.Value {
 				from = i
 			}
 		}
-		operands, ok := c.operands(n, axis)
+		operands, ok := c.Operands(n, axis)
 		if _, moved := operands[from]; from < 0 || !ok || !moved || len(operands) != 1 {
 			return nil
 		}
@@ -262,7 +262,7 @@ func (c *crop) copied(v *graph.Value, axis int) *graph.Value {
 		for _, o := range l.node.Outputs() {
 			n.AddOutput(c.g.UniqueName(o.Name()))
 		}
-		c.resize(n, l.node, l.axis)
+		c.Resize(n, l.axis, int64(len(c.kept)))
 		x = n.Output(l.out)
 	}
 	return x
