@@ -35,7 +35,10 @@ is slimmed once for targets that want the same widths. Steps run side by side as
 far as --cores and --memory allow; a model that fails leaves the others alone.
 
 A run that was killed goes on when the same command is given again: models that
-are finished stay as they are, and what was learned comes from the cache. With
+are finished stay as they are, and what was learned comes from the cache. Each
+model gets its report when it is finished. When the file was edited, models that
+an earlier run made and that nobody changed are replaced; no other file is,
+without --force. With
 the same number of threads, models are bit for bit those of nuwa derive.`,
 		Args: args(1, 1, "a file that nuwa config init writes"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -97,7 +100,7 @@ the same number of threads, models are bit for bit those of nuwa derive.`,
 	f.String("memory", "", "most memory for steps together, as estimated, as in 8GB")
 	f.Bool("bench", false, "measure latency too, of one model at a time")
 	f.Bool("dry-run", false, "print the plan, with estimated time and memory")
-	f.Bool("force", false, "replace files that are there and are not what the file asks for")
+	f.Bool("force", false, "replace files that are there and that no run with this cache made as they are")
 	f.Bool("no-cache", false, "share no results with other runs; one that is killed begins anew")
 	cacheFlag(f, "the user's own by default")
 	return c

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nuwa/configs"
+	"nuwa/internal/cache"
 	"nuwa/internal/derive"
 	"nuwa/internal/fault"
 	"nuwa/internal/steps"
@@ -33,7 +34,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Runtime.Threads == 0 {
 		o.Runtime.Threads = 1
 	}
-	b := &batch{o: o, c: o.Config}
+	b := &batch{o: o, c: o.Config, outputs: &outputs{log: o.Log, force: o.Force}}
+	if o.Cache != "" {
+		b.outputs.cache = &cache.Cache{Dir: o.Cache, Log: o.Log}
+	}
 	defer func() { b.images.Close() }()
 	if err := b.prepare(ctx); err != nil {
 		return nil, fault.InFile(o.Config.Base, err)
@@ -44,9 +48,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := b.run(ctx); err != nil {
 		return nil, err
 	}
+	index, err := b.writeAll()
 	res := b.result()
-	res.Seconds = time.Since(began).Seconds()
-	return res, b.writeIndex(res)
+	res.Index, res.Seconds = index, time.Since(began).Seconds()
+	return res, err
 }
 
 // batch is one run of Batch.
@@ -60,6 +65,9 @@ type batch struct {
 	steps  []*steps.Step
 	guess  estimate
 	todo   []Step // one per step
+
+	outputs *outputs
+	writing sync.Mutex // of results of models, and of what tells about them
 
 	mu       sync.Mutex // of progress
 	finished int        // models, as last told

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"nuwa/configs"
@@ -136,13 +137,42 @@ output: {dir: `+filepath.Join(work, "out")+`}`), nil)
 		}
 	}
 
-	// A file of someone else's is not replaced.
+	// A file of someone else's is not replaced; one that a run made is, when the
+	// configuration asks for another.
 	if err := os.WriteFile(lost, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	third, err := batch.Run(t.Context(), batch.Options{Config: config(), Cores: 2, Cache: filepath.Join(work, "cache")})
-	if err != nil || fault.KindOf(third.Models[1].Err) != fault.Exists || third.Models[0].Status != batch.Kept {
+	edited := config()
+	edited.Defaults.Seed, edited.Sizes, edited.Tasks = 4, edited.Sizes[:1], edited.Tasks[:1]
+	finished := 0
+	third, err := batch.Run(t.Context(), batch.Options{Config: edited, Cores: 2, Cache: filepath.Join(work, "cache"), Progress: func(p batch.Progress) {
+		if p.State != "done" || filepath.Ext(p.Step) != ".onnx" {
+			return
+		}
+		finished++
+		doc, err := os.ReadFile(filepath.Join(work, "out", strings.TrimSuffix(p.Step, ".onnx")+".json"))
+		if err != nil || !bytes.Contains(doc, []byte(`"seed": 4`)) {
+			t.Errorf("%s is finished, and its report is of another model: %v", p.Step, err)
+		}
+	}})
+	if err != nil || fault.KindOf(third.Models[1].Err) != fault.Exists || third.Models[0].Status != batch.Made || finished != 1 {
 		t.Errorf("%+v, %v", third, err)
+	}
+	if got, err := os.ReadFile(lost); err != nil || string(got) != "mine" {
+		t.Errorf("someone's file became %q, %v", got, err)
+	}
+	if got, err := os.ReadFile(third.Models[0].Output); err != nil || bytes.Equal(got, content[third.Models[0].Output]) {
+		t.Errorf("the model of another seed is that of the first, %v", err)
+	}
+
+	// Nor is a report of someone else's.
+	page := strings.TrimSuffix(third.Models[0].Output, ".onnx") + ".html"
+	if err := os.WriteFile(page, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fourth, err := batch.Run(t.Context(), batch.Options{Config: edited, Cores: 2, Cache: filepath.Join(work, "cache")})
+	if err != nil || fault.KindOf(fourth.Models[0].Err) != fault.Exists {
+		t.Errorf("%+v, %v", fourth, err)
 	}
 }
 

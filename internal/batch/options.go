@@ -16,7 +16,7 @@ type Options struct {
 	Cores   int               // how many are kept busy; 0 means all
 	Memory  int64             // bytes that steps may take together, as estimated; 0 means no limit
 	Cache   string            // folder of results that runs share; without one, a run that is killed begins anew
-	Force   bool              // replace existing files that are not results of the same configuration
+	Force   bool              // replace files that are there and that no run with this cache made as they are
 	DryRun  bool              // plan only: nothing is made
 	Bench   bool              // measure latency, of one model at a time
 

@@ -60,6 +60,12 @@ func (b *batch) prepare(ctx context.Context) error {
 			return &fault.Error{Kind: fault.IO, File: b.c.Output.Dir, Where: "output.dir", Err: err}
 		}
 		b.sweep()
+		doc, page := b.indexFiles()
+		for _, path := range []string{doc, page} {
+			if err := b.outputs.vacant(path, b.c.Base); err != nil {
+				return err
+			}
+		}
 	}
 	common, err := b.options(b.c.Tasks[0], b.c.Sizes[0], b.c.Targets[0])
 	if err != nil {

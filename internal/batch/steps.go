@@ -61,19 +61,22 @@ func (b *batch) writeStep(m *batchModel) *steps.Step {
 		Run: func(ctx context.Context) error {
 			o := m.o
 			o.Progress = b.stage(name)
+			o.Force = b.outputs.replaceable(m.Output)
 			slim, err := m.group.size.Spell(ctx, o, passes.Finishing)
 			if err != nil {
 				return err
 			}
 			slim.Proven = func() error { return b.keep(m, slim.Result) }
-			if err := slim.Finish(ctx); err != nil {
-				if fault.KindOf(err) == fault.Exists && b.findKept(m) == nil && m.Status == Kept {
-					return nil // another process was faster
+			err = slim.Finish(ctx)
+			if fault.KindOf(err) == fault.Exists {
+				if kept, _ := b.kept(m); kept != nil { // another process was faster
+					return b.finish(m, kept)
 				}
+			}
+			if err != nil {
 				return err
 			}
-			m.Result = slim.Result
-			return nil
+			return b.finish(m, slim.Result)
 		},
 	}
 	if b.o.Bench || m.o.Target.MaxLatency > 0 {
@@ -101,30 +104,49 @@ func (b *batch) keep(m *batchModel, r *report.Result) error {
 	if err != nil {
 		return err
 	}
-	store := m.task.task.Store
-	if err := store.Cache.Save(m.key(), "result of "+m.Output, finished{r.Provenance.Output, text}); err != nil {
+	digest := r.Provenance.Output
+	b.outputs.record(m.Output, digest)
+	if err := m.task.task.Store.Cache.Save(m.key(), "result of "+m.Output, finished{digest, text}); err != nil {
 		b.o.Log.Warn("a run that is killed will make this model again", "error", err)
 	}
 	return nil
 }
 
-// findKept marks a model that an earlier run made and that is still there. A
-// file that is there and is not that model is an error, unless it may be
-// replaced.
-func (b *batch) findKept(m *batchModel) error {
+// kept returns the result of a model that an earlier run made and that is still
+// there; nil for none.
+func (b *batch) kept(m *batchModel) (*report.Result, error) {
 	var f finished
-	if m.task.task.Store.Cache.Load(m.key(), &f) {
-		if digest, err := files.Digest(m.Output); err == nil && digest == f.Digest {
-			r := &report.Result{}
-			if err := json.Unmarshal(f.Result, r); err != nil {
-				return err
-			}
-			m.Status, m.Result = Kept, r
-			return nil
+	if !m.task.task.Store.Cache.Load(m.key(), &f) {
+		return nil, nil
+	}
+	if digest, err := files.Digest(m.Output); err != nil || digest != f.Digest {
+		return nil, nil
+	}
+	r := &report.Result{}
+	return r, json.Unmarshal(f.Result, r)
+}
+
+// findKept marks a model that an earlier run made and that is still there. A
+// file that is there and that no run made is an error, unless it may be replaced.
+func (b *batch) findKept(m *batchModel) error {
+	r, err := b.kept(m)
+	if err != nil {
+		return err
+	}
+	var outputs []string
+	if doc, page := m.reports(); !b.o.DryRun {
+		outputs = append(outputs, doc, page)
+		if r == nil {
+			outputs = append(outputs, m.Output)
 		}
 	}
-	if b.o.DryRun {
-		return nil
+	for _, path := range outputs {
+		if err := b.outputs.vacant(path, b.c.Base); err != nil {
+			return err
+		}
 	}
-	return files.Vacant(m.Output, b.o.Force, b.c.Base)
+	if r != nil {
+		m.Status, m.Result = Kept, r
+	}
+	return nil
 }

@@ -6,9 +6,8 @@
 //	err = res.WriteHTML(w)                                     // the page of one model
 //	err = report.Together([]*report.Result{a, b}).WriteHTML(w) // a table, curves, and each model
 //
-// docs/report.schema.json is the schema of a Result. Pages are single files
-// that load nothing, follow the reader's choice of light or dark, and say all
-// they have to say without their script, which sorts and searches tables. The
-// package may import passes, passes/focus, passes/purify, internal/chart,
-// internal/fault, internal/figures and internal/measure.
+// docs/report.schema.json is the schema of a Result, docs/batch.schema.json that of
+// a Batch. Pages are single files that load nothing, follow the reader's choice of
+// light or dark, and say all they have to say without their script, which sorts
+// and searches tables.
 package report

@@ -18,54 +18,68 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write docs/report.schema.json")
+var update = flag.Bool("update", false, "write docs/report.schema.json and docs/batch.schema.json")
 
-const schemaFile = "../../docs/report.schema.json"
-
-// TestSchema holds the documented schema to the types that are written.
+// TestSchema holds the documented schemas to the types that are written.
 func TestSchema(t *testing.T) {
-	s := schemas{defs: map[string]any{}, docs: map[string]map[string]string{}}
-	doc := s.object(t, reflect.TypeFor[Result]())
-	doc["$schema"], doc["title"], doc["$defs"] = "https://json-schema.org/draft/2020-12/schema", fmt.Sprintf("A result of nuwa, version %d", Schema), s.defs
-	doc["properties"].(map[string]any)["schema"].(map[string]any)["const"] = Schema
-	var want bytes.Buffer
-	enc := json.NewEncoder(&want)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(doc); err != nil {
-		t.Fatal(err)
+	batch := farm()
+	for i := range batch.Models {
+		batch.Models[i].Target = "cpu"
 	}
-	if *update {
-		if err := os.WriteFile(schemaFile, want.Bytes(), 0o644); err != nil {
+	for _, x := range []struct {
+		file, title string
+		typ         reflect.Type
+		examples    []any
+		required    string // of an example
+	}{
+		{"report", "A result of nuwa", reflect.TypeFor[Result](), []any{
+			orNone(sample("slim.onnx", 0.5, "cat", "dog")), several("cat", "dog"), onDevice(sample("slim.onnx", 0.5, "cat", "dog")), &Result{Schema: Schema}}, "rate"},
+		{"batch", "The index of a batch of nuwa", reflect.TypeFor[Batch](), []any{batch, &Batch{Schema: Schema, Models: []Entry{}}}, "models"},
+	} {
+		file := filepath.Join("..", "..", "docs", x.file+".schema.json")
+		s := schemas{defs: map[string]any{}, docs: map[string]map[string]string{}}
+		doc := s.object(t, x.typ)
+		doc["$schema"], doc["title"], doc["$defs"] = "https://json-schema.org/draft/2020-12/schema", fmt.Sprintf("%s, version %d", x.title, Schema), s.defs
+		doc["properties"].(map[string]any)["schema"].(map[string]any)["const"] = Schema
+		var want bytes.Buffer
+		enc := json.NewEncoder(&want)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(doc); err != nil {
 			t.Fatal(err)
 		}
-	}
-	got, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want.Bytes()) {
-		t.Fatalf("%s is not what the types say; run go test ./internal/report -run Schema -update, and raise Schema where a field changed its meaning", schemaFile)
-	}
-	for _, r := range []*Result{orNone(sample("slim.onnx", 0.5, "cat", "dog")), several("cat", "dog"), {}} {
-		r.Schema = Schema
-		text, err := json.Marshal(r)
+		if *update {
+			if err := os.WriteFile(file, want.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var value, schema any
-		if err := json.Unmarshal(text, &value); err != nil {
-			t.Fatal(err)
+		if !bytes.Equal(got, want.Bytes()) {
+			t.Fatalf("%s is not what the types say; run go test ./internal/report -run Schema -update, and raise Schema where a field changed its meaning", file)
 		}
+		var schema map[string]any
 		if err := json.Unmarshal(got, &schema); err != nil {
 			t.Fatal(err)
 		}
-		if err := fits(value, schema.(map[string]any), schema.(map[string]any), "result"); err != nil {
-			t.Error(err)
-		}
-		delete(value.(map[string]any), "rate")
-		if err := fits(value, schema.(map[string]any), schema.(map[string]any), "result"); err == nil {
-			t.Error("a result without its rate fits the schema")
+		for _, example := range x.examples {
+			text, err := json.Marshal(example)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var value map[string]any
+			if err := json.Unmarshal(text, &value); err != nil {
+				t.Fatal(err)
+			}
+			if err := fits(value, schema, schema, x.file); err != nil {
+				t.Error(err)
+			}
+			delete(value, x.required)
+			if err := fits(value, schema, schema, x.file); err == nil {
+				t.Errorf("%s: a document without %s fits the schema", x.file, x.required)
+			}
 		}
 	}
 }
@@ -227,6 +241,14 @@ func fits(value any, schema, root map[string]any, where string) error {
 		}
 	case map[string]any:
 		got = "object"
+		if each, ok := schema["additionalProperties"].(map[string]any); ok { // a map
+			for k, x := range v {
+				if err := fits(x, each, root, where+"."+k); err != nil {
+					return err
+				}
+			}
+			break
+		}
 		properties := schema["properties"].(map[string]any)
 		for k, x := range v {
 			p, ok := properties[k].(map[string]any)
