@@ -27,7 +27,7 @@ func (c *Config) complete() error {
 	for _, x := range []struct {
 		key string
 		got int
-	}{{"defaults.images", c.Defaults.Images}, {"defaults.align", c.Defaults.Align}, {"defaults.purify-steps", c.Defaults.PurifySteps}, {"data.preprocess.size", c.Data.Preprocess.Size}} {
+	}{{"defaults.images", c.Defaults.Images}, {"defaults.align", c.Defaults.Align}, {"defaults.merge", c.Defaults.Merge}, {"defaults.purify-steps", c.Defaults.PurifySteps}, {"data.preprocess.size", c.Data.Preprocess.Size}} {
 		if x.got < 0 {
 			return bad(x.key, fmt.Sprint(x.got), "0 or more")
 		}

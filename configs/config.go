@@ -56,6 +56,7 @@ type Defaults struct {
 	Calibration string        `mapstructure:"calibration" doc:"images, or synthetic: standard-normal inputs" enum:"images synthetic"`
 	Images      int           `mapstructure:"images" doc:"calibration images; the recipe's number when not said"`
 	Align       int           `mapstructure:"align" doc:"widths are multiples of this; the target's when not said"`
+	Merge       int           `mapstructure:"merge" doc:"tokens that are merged with others behind each attention; where latency is limited, at most so many"`
 	Seed        uint64        `mapstructure:"seed" doc:"of every random choice"`
 }
 

@@ -21,7 +21,11 @@ func (s *State) planSensitivity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	now, err := unit.of(ctx, s, s.Model)
+	m, err := s.foresee(ctx)
+	if err != nil {
+		return "", err
+	}
+	now, err := unit.of(ctx, s, m)
 	if err != nil {
 		return "", err
 	}

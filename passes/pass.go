@@ -77,6 +77,7 @@ type State struct {
 	// which fills it, and keeps that; nil keeps nothing.
 	Memo func(what string, into any, find func() error) error
 
+	costs *engine.Shapes             // that parts are priced by, once widths are planned
 	ran   []string                   // passes that have run
 	known []map[string]*graph.Tensor // outputs of Model on the inputs of proofs; nil when not known
 }
@@ -89,6 +90,7 @@ type Options struct {
 	Fixed     *Width  // explicit widths instead of a rate; zero leaves a part alone
 	Part      float64 // explicit hidden widths as a part of each block's
 	Align     int
+	Merge     int             // tokens that are merged behind each attention; 0 for none
 	Classes   []int           // wanted logits; nil keeps all
 	Mask      bool            // mask the other logits instead of removing them
 	KeepNorms bool            // leave layer norms as the exporter wrote them

@@ -79,7 +79,11 @@ var Slimming = []Pass{
 	{Name: "mlp", Doc: "choose hidden neurons, and refit what reads them", Effect: Approximate, Run: runMLP, After: []Order{
 		{"attention", "where hidden statistics are those behind slim attention, the refit makes up for it"},
 		{"plan", "widths must be known"}}},
+	{Name: "merge", Doc: "merge tokens that are alike", Effect: Approximate, Run: runMerge, After: []Order{
+		{"plan", "what merging saves counts towards the rate"},
+		{"mlp", "statistics and refits go by the base's tokens, one by one"}}},
 	{Name: "refit", Doc: "refit the classifier to slim features", Effect: Approximate, Run: runRefit, After: []Order{
+		{"merge", "its features are those of merged tokens"},
 		{"mlp", "its features are those of the slim model"}}},
 	{Name: "other", Doc: "add a logit for all other classes", Effect: Approximate, Signature: true, Run: runOther, After: []Order{
 		{"others", "its targets must be known"},

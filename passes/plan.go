@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 
-	"nuwa/internal/cost"
 	"nuwa/internal/fault"
 	"nuwa/passes/allocate"
 	"nuwa/passes/attention"
@@ -26,11 +25,11 @@ func runPlan(ctx context.Context, s *State) (string, error) {
 	if s.Options.Recipe.Allocate == AllocateSensitivity {
 		return s.planSensitivity(ctx)
 	}
-	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	m, err := s.foresee(ctx)
 	if err != nil {
 		return "", err
 	}
-	c, err := cost.Of(s.Model, shapes)
+	c, err := s.counted(ctx, m)
 	if err != nil {
 		return "", err
 	}
@@ -51,7 +50,7 @@ func runPlan(ctx context.Context, s *State) (string, error) {
 	var at []int
 	for i, b := range s.ViT.Blocks {
 		if b.MLP != nil {
-			p.Layers = append(p.Layers, allocate.Layer{Width: b.MLP.Hidden, Cost: b.MLP.UnitMACs(s.ViT.Shapes), Fixed: b.MLP.Reason != ""})
+			p.Layers = append(p.Layers, allocate.Layer{Width: b.MLP.Hidden, Cost: b.MLP.UnitMACs(s.costs), Fixed: b.MLP.Reason != ""})
 			at = append(at, i)
 		}
 	}
@@ -119,7 +118,7 @@ func (s *State) planAttention(rho, macs float64) float64 {
 		}
 		sp := s.Spectra[spectrum]
 		spectrum++
-		qk, vo := b.Attention.UnitMACs(s.ViT.Shapes)
+		qk, vo := b.Attention.UnitMACs(s.costs)
 		w := &s.Widths[i]
 		if sp.QK != nil {
 			w.QK = allocate.Round(allocate.RankFor(attention.Energies(sp.QK), rho), s.Options.Align, b.Attention.QKDim)

@@ -28,11 +28,11 @@ var prices = map[string]price{
 			return float64(c.MACs), err
 		},
 		attention: func(_ context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
-			uq, uv := a.UnitMACs(s.ViT.Shapes)
+			uq, uv := a.UnitMACs(s.costs)
 			return (uq*float64(qk) + uv*float64(vo)) * float64(heads) / float64(a.Heads), nil
 		},
 		hidden: func(_ context.Context, s *State, m *structure.MLP, width int) (float64, error) {
-			return m.UnitMACs(s.ViT.Shapes) * float64(width), nil
+			return m.UnitMACs(s.costs) * float64(width), nil
 		},
 	},
 	CostParameters: {
@@ -83,11 +83,11 @@ func attentionTime(ctx context.Context, s *State, a *structure.Attention, heads,
 		}
 	}
 	for l, w := range width {
-		if err := add(s.Times.Linear(ctx, int(l.Rows(s.ViT.Shapes)), l.InDim, w)); err != nil {
+		if err := add(s.Times.Linear(ctx, int(l.Rows(s.costs)), l.InDim, w)); err != nil {
 			return 0, err
 		}
 	}
-	d, _ := s.ViT.Shapes.At(a.QK.Output(0), 1)
+	d, _ := s.costs.At(a.QK.Output(0), 1)
 	r := len(d)
 	on := latency.Attention{Heads: int(graph.Elements(d[:r-2])) * heads / a.Heads, Queries: int(d[r-2]), Keys: int(d[r-1])}
 	if err := add(s.Times.Attention(ctx, on, qk, vo)); err != nil {
@@ -97,20 +97,20 @@ func attentionTime(ctx context.Context, s *State, a *structure.Attention, heads,
 		return total, nil
 	}
 	l := a.Out.Linear
-	return total, add(s.Times.Linear(ctx, int(l.Rows(s.ViT.Shapes)), heads*vo, l.OutDim))
+	return total, add(s.Times.Linear(ctx, int(l.Rows(s.costs)), heads*vo, l.OutDim))
 }
 
 // hiddenTime adds up the maps of a hidden layer and its activation.
 func hiddenTime(ctx context.Context, s *State, m *structure.MLP, width int) (float64, error) {
 	total := 0.0
 	for _, l := range m.First {
-		ns, err := s.Times.Linear(ctx, int(l.Rows(s.ViT.Shapes)), l.InDim, l.OutDim*width/m.Hidden)
+		ns, err := s.Times.Linear(ctx, int(l.Rows(s.costs)), l.InDim, l.OutDim*width/m.Hidden)
 		if err != nil {
 			return 0, err
 		}
 		total += ns
 	}
-	rows := int(m.Second.Rows(s.ViT.Shapes))
+	rows := int(m.Second.Rows(s.costs))
 	ns, err := s.Times.Activation(ctx, rows, width)
 	if err != nil {
 		return 0, err

@@ -27,7 +27,7 @@ func (s *State) classifierOf() *structure.Linear {
 // as it is.
 func runRefit(ctx context.Context, s *State) (string, error) {
 	l := s.classifierOf()
-	if s.Options.Recipe.Refit == RefitNone || s.Logits == nil || l == nil || slices.Equal(s.Widths, s.Base) {
+	if s.Options.Recipe.Refit == RefitNone || s.Logits == nil || l == nil || s.Options.Merge == 0 && slices.Equal(s.Widths, s.Base) {
 		return "", nil
 	}
 	of, err := calibrate.Values(ctx, s.Engine, s.Model, []string{l.Input().Name()}, s.Feeds)

@@ -69,6 +69,7 @@ wanted ones only: the second figure is the one to compare with.`,
 	f.String("hidden", "", "hidden neurons per block, as N or N%, instead of a rate")
 	budgetFlags(f)
 	f.Int("align", 8, "widths are multiples of this")
+	f.Int("merge", 0, "merge so many tokens with others behind each attention; with --max-latency at most so many, as validation likes")
 	f.String("recipe", "best", "paper or best: the strategies that are not named below (see nuwa help recipes)")
 	for _, p := range nuwa.Parts {
 		f.String(p.Name, "", p.Doc+": "+p.Names())
@@ -156,7 +157,7 @@ func (a *app) deriveOptions(model string) (nuwa.Options, error) {
 		Model: model, Output: v.GetString("output"),
 		Data: v.GetString("data"), Test: v.GetString("test"), Classes: a.list("classes"), Labels: v.GetString("labels"),
 		ImageRoot: v.GetString("image-root"), MultiLabel: v.GetBool("multilabel"),
-		Rate: v.GetFloat64("rate"), Widths: nuwa.Widths{QK: v.GetInt("qk"), VO: v.GetInt("vo")}, Align: v.GetInt("align"),
+		Rate: v.GetFloat64("rate"), Widths: nuwa.Widths{QK: v.GetInt("qk"), VO: v.GetInt("vo")}, Align: v.GetInt("align"), Merge: v.GetInt("merge"),
 		Recipe: v.GetString("recipe"), Purify: v.GetString("purify"), Logits: v.GetString("logits"), Norms: v.GetString("norms"),
 		Other: v.GetBool("other"), FalseAccept: v.GetFloat64("false-accept"),
 		Calibration: v.GetString("calibration"), Images: v.GetInt("images"),

@@ -29,7 +29,7 @@ func (b *batch) options(t configs.Task, s configs.Size, at configs.Target) (task
 		ImageRoot: c.Data.ImageRoot, MultiLabel: c.Data.MultiLabel,
 		Rate: s.Rate, Budget: task.Budget{MaxMACs: int64(s.MaxMACs), MaxParams: int64(s.MaxParams), MaxBytes: int64(s.MaxBytes), MaxMemory: int64(s.MaxMemory),
 			MaxLatency: s.MaxLatency, MinAccuracy: s.MinAccuracy},
-		Align: d.Align, Target: device, Recipe: d.Recipe, Purify: d.Purify, Logits: d.Logits, Norms: d.Norms, Calibration: d.Calibration, Images: d.Images,
+		Align: d.Align, Merge: d.Merge, Target: device, Recipe: d.Recipe, Purify: d.Purify, Logits: d.Logits, Norms: d.Norms, Calibration: d.Calibration, Images: d.Images,
 		Other: d.Other, FalseAccept: d.FalseAccept,
 		Purification: task.Purification{Loss: d.PurifyLoss, Steps: d.PurifySteps, Time: d.PurifyTime, Balance: d.Balance, Checkpoint: filepath.Join(c.Output.Dir, "."+t.Name+".purify")},
 		Preprocess: modelfile.Preprocess{Size: c.Data.Preprocess.Size, Mean: c.Data.Preprocess.Mean, Std: c.Data.Preprocess.Std, Resize: c.Data.Preprocess.Resize,

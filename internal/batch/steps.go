@@ -95,7 +95,7 @@ type finished struct {
 func (m *batchModel) key() cache.Key {
 	o := m.o
 	about := m.task.task.Store.About
-	return append(slices.Clone(about), "model", o.Rate, o.Widths, o.Budget, o.Align, o.Norms, o.Fuse, o.Opset, o.Precision, o.Target, o.SkipBench)
+	return append(slices.Clone(about), "model", o.Rate, o.Widths, o.Budget, o.Align, o.Merge, o.Norms, o.Fuse, o.Opset, o.Precision, o.Target, o.SkipBench)
 }
 
 // keep takes note of a model that is proven and is about to get its name.

@@ -56,8 +56,26 @@ type hunt struct {
 	slim   *Slim // a draft of best
 }
 
-// search finds the best size that meets the limits.
+// search finds the best size that meets the limits. Where latency is one of them,
+// merging half as many tokens, or none, is tried as well.
 func (h *hunt) search(ctx context.Context) error {
+	merge := h.o.Merge
+	defer func() { h.o.Merge = merge }()
+	if err := h.rates(ctx); err != nil || merge == 0 || h.o.Budget.MaxLatency == 0 {
+		return err
+	}
+	var ways []func() error
+	for _, fewer := range []int{merge / 2, 0} {
+		ways = append(ways, func() error {
+			h.o.Merge = fewer
+			return h.rates(ctx)
+		})
+	}
+	return h.better(ctx, ways)
+}
+
+// rates finds the best rate, and at it the best split.
+func (h *hunt) rates(ctx context.Context) error {
 	h.best, h.slim = nil, nil
 	try := func(rate float64) (float64, error) { return h.try(ctx, rate, 0) }
 	find := search.Lowest
@@ -101,7 +119,7 @@ func (h *hunt) settled(ctx context.Context) (bool, error) {
 func (h *hunt) try(ctx context.Context, rate, split float64) (excess float64, err error) {
 	at := h.o
 	at.Rate, at.Budget = rate, task.Budget{}
-	trial := report.Trial{Rate: rate, Split: split}
+	trial := report.Trial{Rate: rate, Split: split, Merge: at.Merge}
 	s, err := NewSize(ctx, h.Task, at, split, h.slimming)
 	if fault.KindOf(err) == fault.Unreachable {
 		h.found.Trials = append(h.found.Trials, trial)
@@ -158,10 +176,23 @@ var others = []float64{0.5, 1.5, 2.5}
 // most accurate on images set apart for choosing. A recipe without such a rule
 // has nothing to try; without such images the rule stays.
 func (h *hunt) splits(ctx context.Context) error {
-	best, rate := h.best, h.best.state.Options.Rate
+	rate := h.best.state.Options.Rate
 	if task.RecipeOf(h.o).Allocate == passes.AllocateSensitivity || rate == 0 {
 		return nil
 	}
+	var ways []func() error
+	for _, split := range others {
+		ways = append(ways, func() error {
+			_, err := h.try(ctx, rate, split)
+			return err
+		})
+	}
+	return h.better(ctx, ways)
+}
+
+// better goes other ways as well and keeps, of what they lead to and the best so
+// far, what is most accurate on images set apart for choosing.
+func (h *hunt) better(ctx context.Context, ways []func() error) error {
 	quality, err := h.slim.validate(ctx)
 	if fault.KindOf(err) == fault.Data {
 		return nil
@@ -169,11 +200,11 @@ func (h *hunt) splits(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	limits, kept := h.found.Limits, h.slim
-	for _, split := range others {
+	best, limits, kept := h.best, h.found.Limits, h.slim
+	for _, way := range ways {
 		h.best = nil
-		switch _, err := h.try(ctx, rate, split); {
-		case errors.Is(err, search.ErrBeyond):
+		switch err := way(); {
+		case errors.Is(err, search.ErrBeyond), fault.KindOf(err) == fault.Unreachable:
 			continue
 		case err != nil:
 			return err

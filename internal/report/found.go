@@ -24,6 +24,7 @@ type Limit struct {
 type Trial struct {
 	Rate   float64   `json:"rate"`
 	Split  float64   `json:"split,omitempty"` // factor on what the recipe\'s ρ rule has attention lose; 0 means 1
+	Merge  int       `json:"merge,omitempty"` // tokens that were merged behind each attention
 	Values []float64 `json:"values"`          // one per limit; none where the rate cannot be reached
 }
 

@@ -33,6 +33,7 @@ type Options struct {
 	Widths Widths  // explicit widths instead of a rate
 	Budget Budget  // limits instead of a rate
 	Align  int     // widths are multiples of this; 0 means 8
+	Merge  int     // tokens that are merged with others behind each attention; where Budget limits latency, at most so many
 
 	Recipe      string        // "paper" or "best"; "" means "best"
 	Strategies  passes.Recipe // strategies to take in the place of the recipe's; those left "" are the recipe's
@@ -131,6 +132,8 @@ func WithDefaults(o Options) (Options, error) {
 		return o, bad("output", "no file", "where to write the slim model (-o), or --dry-run")
 	case o.Align < 1 || o.Align > 1024:
 		return o, bad("align", fmt.Sprint(o.Align), "1 to 1024")
+	case o.Merge < 0:
+		return o, bad("merge", fmt.Sprint(o.Merge), "0 or more")
 	case o.Rate < 0 || o.Rate >= 1 || o.Rate != o.Rate:
 		return o, bad("rate", fmt.Sprint(o.Rate), "at least 0 and below 1: the part of the multiply-accumulates to remove")
 	case o.Rate > 0 && !o.Widths.IsZero():
@@ -139,8 +142,8 @@ func WithDefaults(o Options) (Options, error) {
 		return o, o.Budget.check()
 	case !o.Budget.IsZero() && (o.Rate > 0 || !o.Widths.IsZero()):
 		return o, bad("budget", "limits and a rate or explicit widths", "one of them")
-	case o.Rate == 0 && o.Widths.IsZero() && o.Budget.IsZero() && modelfile.WantsAll(o.Classes) && (o.Purify == "" || o.Purify == "none"):
-		return o, &fault.Error{Kind: fault.Usage, Got: "nothing to do", Want: "a rate, widths or classes", Remedy: "give --rate, --qk/--vo/--hidden or --classes"}
+	case o.Rate == 0 && o.Widths.IsZero() && o.Budget.IsZero() && o.Merge == 0 && modelfile.WantsAll(o.Classes) && (o.Purify == "" || o.Purify == "none"):
+		return o, &fault.Error{Kind: fault.Usage, Got: "nothing to do", Want: "a rate, widths or classes", Remedy: "give --rate, --qk/--vo/--hidden, --merge or --classes"}
 	case o.Widths.Part < 0 || o.Widths.Part > 1 || o.Widths.QK < 0 || o.Widths.VO < 0 || o.Widths.Hidden < 0:
 		return o, bad("widths", fmt.Sprintf("%+v", o.Widths), "widths of at least 1, a part from 0% to 100%")
 	case o.Calibration == "images" && o.Data == "":
@@ -156,7 +159,7 @@ func WithDefaults(o Options) (Options, error) {
 
 // SizeOptions sets what the passes are told about one size.
 func SizeOptions(o Options, p *passes.Options) {
-	p.Rate, p.Part, p.Align, p.KeepNorms, p.Fixed = o.Rate, o.Widths.Part, o.Align, o.Norms == "keep", nil
+	p.Rate, p.Part, p.Align, p.Merge, p.KeepNorms, p.Fixed = o.Rate, o.Widths.Part, o.Align, o.Merge, o.Norms == "keep", nil
 	p.Recipe.Cost = RecipeOf(o).Cost
 	if w := o.Widths; !w.IsZero() {
 		p.Fixed = &passes.Width{QK: w.QK, VO: w.VO, Hidden: w.Hidden}
