@@ -101,7 +101,7 @@ func (h *hunt) settled(ctx context.Context) (bool, error) {
 	}
 	h.best.choice = h.choice
 	m, err := h.best.Spell(ctx, h.slim.o, h.finishing)
-	if err != nil || m.quantized.Single-m.quantized.Accuracy <= lowering.DefaultDrop {
+	if err != nil || lowering.Within(m.quantized.Single-m.quantized.Accuracy, lowering.DefaultDrop, m.quantized.Validated) {
 		return err == nil, err
 	}
 	h.best.choice = nil

@@ -30,7 +30,7 @@ type Quantizer struct {
 	Images  measure.Images // that choices are made by
 	ClassOf []int          // class of Images → logit
 	Wanted  []int          // logits; nil for all
-	Drop    float64        // of the accuracy on Images that integers may cost
+	Drop    float64        // of the accuracy on Images that integers may cost; that of one image in any case
 	Log     func(stage string, done, total int)
 
 	shapes *engine.Shapes
@@ -72,7 +72,8 @@ func (q *Quantizer) find(ctx context.Context) (err error) {
 
 // Choose finds out how to quantize the model so that the accuracy on the images
 // stays within Drop: the ranges that cost least, and then as few linear maps in
-// single precision as it takes, those first that do most harm.
+// single precision as it takes, those first that do most harm. One that does none
+// alone is not among them.
 func (q *Quantizer) Choose(ctx context.Context) (Choice, error) {
 	var choice Choice
 	if err := q.find(ctx); err != nil {
@@ -99,14 +100,15 @@ func (q *Quantizer) Choose(ctx context.Context) (Choice, error) {
 		}
 	}
 	choice.Harm = map[string]float64{}
-	if single.Accuracy-best.Accuracy <= q.Drop {
+	images := len(q.Images.Labels())
+	if Within(single.Accuracy-best.Accuracy, q.Drop, images) {
 		return choice, nil
 	}
 	order, harm, err := q.harm(ctx, ranges, single)
 	if err != nil {
 		return choice, err
 	}
-	for n := 1; single.Accuracy-best.Accuracy > q.Drop && len(choice.Harm) < len(order); n *= 2 {
+	for n := 1; !Within(single.Accuracy-best.Accuracy, q.Drop, images) && len(choice.Harm) < len(order); n *= 2 {
 		for _, name := range order[:min(n, len(order))] {
 			choice.Harm[name] = harm[name]
 		}
@@ -158,11 +160,15 @@ func (q *Quantizer) Judge(ctx context.Context, c Choice, m *graph.Model) (*repor
 	return out, nil
 }
 
-// Held reports whether a model that was quantized is as accurate as it has to be.
-func (q *Quantizer) Held(r *report.Quantized) bool { return r.Single-r.Accuracy <= q.Drop }
 
-// harm returns the names of the sites, those first that raise the cross-entropy
-// most when they alone are quantized, and by how much they do.
+// Within reports whether a drop of the accuracy on some images is at most that
+// which is allowed, or that of a single image, which tells nothing.
+func Within(drop, allowed float64, images int) bool {
+	return drop <= max(allowed, 1/float64(images))+1e-9
+}
+
+// harm returns the names of the sites that raise the cross-entropy when they
+// alone are quantized, those first that raise it most, and by how much.
 func (q *Quantizer) harm(ctx context.Context, ranges map[string]quantize.Range, single measure.Score) ([]string, map[string]float64, error) {
 	harm := map[string]float64{}
 	var names []string
@@ -172,8 +178,9 @@ func (q *Quantizer) harm(ctx context.Context, ranges map[string]quantize.Range, 
 		if err != nil {
 			return nil, nil, err
 		}
-		harm[s.Name] = r.CrossEntropy - single.CrossEntropy
-		names = append(names, s.Name)
+		if harm[s.Name] = r.CrossEntropy - single.CrossEntropy; harm[s.Name] > 0 {
+			names = append(names, s.Name)
+		}
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(harm[b], harm[a]) })
 	return names, harm, nil
