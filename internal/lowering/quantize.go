@@ -160,7 +160,6 @@ func (q *Quantizer) Judge(ctx context.Context, c Choice, m *graph.Model) (*repor
 	return out, nil
 }
 
-
 // Within reports whether a drop of the accuracy on some images is at most that
 // which is allowed, or that of a single image, which tells nothing.
 func Within(drop, allowed float64, images int) bool {
