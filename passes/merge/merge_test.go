@@ -57,6 +57,9 @@ func every(t *testing.T, do func(t *testing.T, file string, m *graph.Model, vit 
 // stays the same. Where all tokens of an image are equal, merging any of them
 // changes nothing, whatever reads them.
 func TestMergingEqualTokensChangesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a minute for all models")
+	}
 	var said strings.Builder
 	merged := 0
 	every(t, func(t *testing.T, file string, m *graph.Model, vit *structure.ViT) {
