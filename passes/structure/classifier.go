@@ -127,6 +127,10 @@ func (f *finder) classifier(c *Classifier, v *graph.Value, seen map[*graph.Value
 		if !f.keepsClasses(n, c.Classes) {
 			return false
 		}
+	case n.Is("Gather"): // of the row of one token
+		if d, ok := f.shapes.Of(n.Input(0)); !ok || n.Input(1).Const() == nil || wrap(int(n.IntAttr("axis", 0)), len(d)) == len(d)-1 {
+			return false
+		}
 	case n.Is("Squeeze", "Unsqueeze", "Reshape", "Flatten"):
 		if axis, ok := f.carryAxis(n, 1); !ok || axis != 1 || n.Is("Reshape") && len(computed(n)) != 1 {
 			return false

@@ -11,9 +11,11 @@ import json
 import os
 import warnings
 
+import onnx
 import torch
 
 import plant
+import zoo_later as later
 import zoo_more as more
 import zoo_others as others
 import zoo_plain as plain
@@ -71,6 +73,12 @@ CASES = {
     "grouped_queries": ("ViT, grouped queries", "Hugging Face", more.grouped_queries, 14, True, 1),
     "detr": ("DETR", "Hugging Face", more.Detr, 14, True, 2),
     "crossvit": ("CrossViT", "timm", more.CrossVit, 14, True, 1),
+    "volo": ("VOLO", "timm, unfused", later.Volo, 18, True, 1),
+    "tnt": ("TNT", "timm", later.Tnt, 14, True, 1),
+    "coatnet": ("CoAtNet", "timm, unfused", later.CoAtNet, 14, True, 1),
+    "gcvit": ("GCViT", "timm", later.gcvit, 14, True, 1),
+    "fastvit": ("FastViT", "Apple", later.FastVit, 17, True, 1),
+    "perceiver": ("Perceiver", "Hugging Face", later.Perceiver, 14, True, 1),
     "detector_topk": ("ViTDet with TopK", "PyTorch", others.detector_topk, 14, True, 3),
     "detector_nms": ("ViTDet with NMS", "torchvision", others.detector_nms, 14, False, 3),
 }
@@ -84,7 +92,14 @@ def export(model, path, opset, dynamic, outputs):
     axes = {n: {0: "batch"} for n in inputs + outs} if dynamic else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, x, path, opset_version=opset, input_names=inputs, output_names=outs, dynamic_axes=axes)
+        torch.onnx.export(model, x, path, opset_version=min(opset, 17), input_names=inputs, output_names=outs, dynamic_axes=axes)
+    if opset > 17:  # newer than this exporter writes: of the operators in use, none means something else there
+        m = onnx.load(path)
+        for n in m.graph.node:
+            n.ClearField("domain")
+        del m.opset_import[:]
+        m.opset_import.append(onnx.helper.make_opsetid("", opset))
+        onnx.save(m, path)
 
 
 def main():
