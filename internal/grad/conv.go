@@ -69,6 +69,16 @@ func (c *call) perAxis(attr string, n int) []int64 {
 // extent is the size of the dilated kernel.
 func (w window) extent(i int) int64 { return (w.kernel[i]-1)*w.dilation[i] + 1 }
 
+// uneven reports whether a last window reaches beyond the image.
+func (w window) uneven() bool {
+	for i, n := range w.in {
+		if (n+w.before[i]+w.after[i]-w.extent(i))%w.stride[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // spread is the transposed convolution of dy with a weight, of the image's
 // size. What the window did not reach, at the far end, is zero.
 func (c *call) spread(dy, weight *graph.Value, w window, group int64) *graph.Value {
@@ -123,7 +133,7 @@ func averagePoolRule(c *call, i int) *graph.Value {
 	if !ok {
 		return nil
 	}
-	if c.node.IntAttr("ceil_mode", 0) != 0 {
+	if c.node.IntAttr("ceil_mode", 0) != 0 && w.uneven() {
 		return c.unsupported("sizes rounded up", "export the model with ceil_mode off")
 	}
 	dims := c.outDims(0)
@@ -229,4 +239,37 @@ func convTransposeRule(c *call, i int) *graph.Value {
 		}
 	}
 	return c.op("Conv", info{c.inDims(0), c.elem(c.dy())}, []*graph.Value{c.dy(), c.in(1)}, attrs...)
+}
+
+// col2ImRule: what is summed up from windows is cut into windows again, by a
+// convolution of each channel with one filter per place of the window.
+func col2ImRule(c *call, i int) *graph.Value {
+	block := c.node.Input(2)
+	if i != 0 || block == nil || block.Const() == nil {
+		return c.unsupported("windows whose size is computed", "export the model with a fixed image size")
+	}
+	kernel, err := block.Const().Ints()
+	dx, dy := c.inDims(0), c.outDims(0)
+	if c.err != nil || err != nil || len(dy) != len(kernel)+2 || dx[1].Dynamic() {
+		return c.unsupported("windows of unknown sizes", "export the model with a fixed image size")
+	}
+	places, channels := graph.Elements(kernel), dy[1].Fixed
+	at := make([]float64, channels*places*places)
+	for k := range channels * places {
+		at[k*places+k%places] = 1
+	}
+	out := []engine.Size{dx[0], dx[1]}
+	stride, dilation := c.perAxis("strides", len(kernel)), c.perAxis("dilations", len(kernel))
+	pads, ok := c.node.IntsAttr("pads")
+	if !ok {
+		pads = make([]int64, 2*len(kernel))
+	}
+	for a, k := range kernel {
+		size := dy[2+a].Fixed + pads[a] + pads[a+len(kernel)] - (k-1)*dilation[a] - 1
+		out = append(out, engine.Size{Fixed: size/stride[a] + 1})
+	}
+	filters := c.floats(c.elem(c.dy()), append([]int64{channels * places, 1}, kernel...), at...)
+	y := c.op("Conv", info{out, c.elem(c.dy())}, []*graph.Value{c.dy(), filters}, graph.Int("group", channels),
+		graph.Ints("strides", stride...), graph.Ints("dilations", dilation...), graph.Ints("pads", pads...))
+	return c.reshape(y, dx)
 }

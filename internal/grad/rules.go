@@ -31,7 +31,7 @@ var rules = map[string]rule{
 
 	// Images.
 	"Conv": convRule, "ConvTranspose": convTransposeRule, "AveragePool": averagePoolRule, "MaxPool": maxPoolRule,
-	"GlobalAveragePool": globalAverageRule, "GlobalMaxPool": globalMaxRule,
+	"GlobalAveragePool": globalAverageRule, "GlobalMaxPool": globalMaxRule, "Col2Im": col2ImRule,
 
 	// Layout.
 	"Identity": identityRule, "Dropout": dropoutRule, "Cast": castRule, "Reshape": backShape, "Squeeze": backShape, "Unsqueeze": backShape,

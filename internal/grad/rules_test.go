@@ -309,9 +309,12 @@ var imageSpellings = []spelling{
 	sp("ConvTranspose", "groups, dilated, padded output", at(11), args(x(1, 4, 3, 3), w(4, 1, 2, 2)), i("group", 2), is("dilations", 2, 1), is("strides", 2, 2), is("output_padding", 1, 0)),
 	sp("AveragePool", "pads not counted", at(11), args(x(2, 2, 5, 4).batched()), is("kernel_shape", 3, 2), is("strides", 2, 1), is("pads", 1, 0, 1, 1)),
 	sp("AveragePool", "pads counted", at(11), args(x(1, 2, 4, 4)), is("kernel_shape", 2, 2), is("pads", 1, 1, 1, 1), i("count_include_pad", 1)),
+	sp("AveragePool", "rounded up in vain", at(11), args(x(1, 2, 4, 4)), is("kernel_shape", 2, 2), is("strides", 2, 2), i("ceil_mode", 1)),
 	sp("MaxPool", "overlapping", at(16), args(x(1, 2, 4, 4)), is("kernel_shape", 3, 3), is("pads", 1, 1, 1, 1)),
 	sp("GlobalAveragePool", "", at(9), args(x(2, 3, 2, 2).batched())),
 	sp("GlobalMaxPool", "", at(9), args(x(2, 3, 2, 2).batched())),
+	sp("Col2Im", "overlapping", at(18), args(x(2, 12, 6).batched(), ints(5, 4), ints(2, 3)), is("strides", 2, 1), is("pads", 0, 0, 1, 0)),
+	sp("Col2Im", "dilated", at(18), args(x(1, 4, 6), ints(4, 5), ints(2, 2)), is("dilations", 2, 2)),
 }
 
 const ms = "com.microsoft."

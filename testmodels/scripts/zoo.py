@@ -76,7 +76,7 @@ CASES = {
     "volo": ("VOLO", "timm, unfused", later.Volo, 18, True, 1),
     "tnt": ("TNT", "timm", later.Tnt, 14, True, 1),
     "coatnet": ("CoAtNet", "timm, unfused", later.CoAtNet, 14, True, 1),
-    "gcvit": ("GCViT", "timm", later.gcvit, 14, True, 1),
+    "gcvit": ("GCViT", "timm", later.gcvit, 16, True, 1),
     "fastvit": ("FastViT", "Apple", later.FastVit, 17, True, 1),
     "perceiver": ("Perceiver", "Hugging Face", later.Perceiver, 14, True, 1),
     "detector_topk": ("ViTDet with TopK", "PyTorch", others.detector_topk, 14, True, 3),
