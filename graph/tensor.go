@@ -102,6 +102,11 @@ type Tensor struct {
 	External []Entry // the location entries, when Storage is StoreExternal
 	Metadata []Entry
 	Wire     Wire
+
+	// Stored is the 16-bit type that the file holds these single-precision
+	// elements in, behind a Cast, and that their successors go back to;
+	// Undefined for none. It says nothing about how they are computed with.
+	Stored DType
 }
 
 // Len returns the number of elements that Dims describes.
@@ -237,6 +242,16 @@ func FromFloats(typ DType, dims []int64, elems []float64) (*Tensor, error) {
 		return nil, fmt.Errorf("cannot store floats as %s", typ)
 	}
 	return t, nil
+}
+
+// With returns a tensor of other elements, rounded to t's type, that stands for
+// t and is stored like it.
+func (t *Tensor) With(dims []int64, elems []float64) (*Tensor, error) {
+	c, err := FromFloats(t.Type, dims, elems)
+	if err == nil {
+		c.Stored = t.Stored
+	}
+	return c, err
 }
 
 // Floats returns the elements as float64. It fails for strings, complex and

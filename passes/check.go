@@ -234,11 +234,8 @@ func signature(vs []*graph.Value, types bool) string {
 // drops those of values that are gone or no longer known.
 func declare(m *graph.Model, shapes *engine.Shapes) {
 	batch := graph.Dim{}
-	for _, v := range engine.Feeds(m) {
-		if dims, ok := v.Type.Dims(); ok && len(dims) > 0 && dims[0] < 0 {
-			batch = v.Type.Shape.Dims[0]
-			break
-		}
+	if v := engine.OpenBatch(m); v != nil {
+		batch = v.Type.Shape.Dims[engine.BatchAxis(v)]
 	}
 	var infos []*graph.Value
 	for _, v := range m.Graph.Infos {

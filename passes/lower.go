@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"nuwa/passes/cleanup"
 	"nuwa/passes/fuse"
 	"nuwa/passes/norms"
 	"nuwa/passes/opset"
@@ -18,6 +19,7 @@ type Lowering struct {
 	Fuse      string // "ort" or "onnx": attention, GELU and biased products in fused operators; "none": fused operators spelled out
 	Opset     int64  // this version of the operator set
 	FastNorms bool   // layer norms in the operators that ONNX Runtime is fastest at
+	Stored    bool   // weights that came in 16 bits, behind a Cast, that way again
 }
 
 // Lower returns the passes that turn a model into what l wants, in order.
@@ -41,7 +43,19 @@ func Lower(l Lowering) []Pass {
 				{"fuse-gelu", "a bias in front of an activation goes into that"}}})
 		}
 	}
+	if l.Stored {
+		list = append(list, storing)
+	}
 	return list
+}
+
+// storing comes last: other passes look for constants, not for what is cast from
+// one.
+var storing = Pass{Name: "store", Doc: "put weights back into the 16-bit type that they were stored in", Effect: Approximate, Run: runStore}
+
+func runStore(_ context.Context, s *State) (string, error) {
+	n, err := cleanup.Store(s.Model)
+	return counted(n, "weights"), err
 }
 
 func convertOpset(version int64) func(context.Context, *State) (string, error) {
@@ -118,5 +132,5 @@ func Folding() []Pass {
 	for i := range list {
 		list[i].After = nil
 	}
-	return list
+	return append(list, storing)
 }

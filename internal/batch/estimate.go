@@ -39,7 +39,7 @@ const (
 // estimateOf measures the base and counts from s, its cleaned model.
 func estimateOf(ctx context.Context, b *task.Base, s *passes.State, d configs.Defaults, im task.Images) (estimate, error) {
 	var e estimate
-	m, err := measure.Open(measure.Source{Path: b.File.Path}, b.Eng)
+	m, err := measure.Open(b.File.Source(), b.Eng)
 	if err != nil {
 		return e, err
 	}

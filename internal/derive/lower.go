@@ -16,7 +16,7 @@ import (
 // that the target wants. A draft is what a search holds to its limits: of the
 // same form, but neither proven nor, once it is known how to quantize, judged.
 func (s *Slim) lower(ctx context.Context, draft bool) error {
-	want := passes.Lowering{Clean: true, Fuse: s.o.Fuse}
+	want := passes.Lowering{Clean: true, Fuse: s.o.Fuse, Stored: s.o.Precision != "fp16" && s.o.Precision != "int8"}
 	if s.o.Opset > 0 && s.State.Model.Opset("") > int64(s.o.Opset) {
 		want.Opset = int64(s.o.Opset)
 	}

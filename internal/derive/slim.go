@@ -213,7 +213,7 @@ func (s *Slim) bench(ctx context.Context) error {
 		return nil
 	}
 	b, err := examine.BenchFiles(ctx, s.Eng, examine.BenchOptions{Seed: s.o.Seed, Progress: s.o.Progress},
-		&modelfile.File{Path: s.o.Model, Model: s.File.Model}, &modelfile.File{Name: slimName(s.o.Output), Path: s.path, Model: s.State.Model})
+		s.File, &modelfile.File{Name: slimName(s.o.Output), Path: s.path, Model: s.State.Model})
 	s.Result.Summary.Bench = b
 	return err
 }

@@ -143,9 +143,9 @@ func Trim(g *graph.Graph) (nodes, consts int) {
 }
 
 // Inputs draws feeds for m at the given batch size: standard normal numbers
-// for floating types, zeros and ones for integers and booleans. The first
-// dimension of an input is its batch where it is not fixed; any other open
-// dimension is an error that names it.
+// for floating types, zeros and ones for integers and booleans. The dimension at
+// BatchAxis may be open, and is the batch then; any other open dimension is an
+// error that names it.
 func Inputs(m *graph.Model, batch int, seed uint64) (map[string]*graph.Tensor, error) {
 	rng := rand.New(rand.NewPCG(seed, 0x6e757761))
 	feeds := map[string]*graph.Tensor{}
@@ -155,9 +155,10 @@ func Inputs(m *graph.Model, batch int, seed uint64) (map[string]*graph.Tensor, e
 			return nil, &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", v.Name()), Got: "type " + v.Type.String(),
 				Want: "a tensor of known rank", Remedy: "declare the input's shape when exporting"}
 		}
+		batched := BatchAxis(v)
 		for i, d := range dims {
 			switch {
-			case d < 0 && i == 0:
+			case d < 0 && i == batched:
 				dims[i] = int64(batch)
 			case d < 0:
 				return nil, &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", v.Name()),
@@ -185,15 +186,28 @@ func Feeds(m *graph.Model) []*graph.Value {
 	return vs
 }
 
-// DynamicBatch reports whether some input leaves its first dimension open.
-func DynamicBatch(m *graph.Model) bool {
+// BatchAxis returns the axis of the input v on which samples lie: the first, or
+// the second of [tokens, batch, width] where that alone is open.
+func BatchAxis(v *graph.Value) int {
+	if d, ok := v.Type.Dims(); ok && len(d) == 3 && d[0] > 1 && d[1] < 0 && d[2] > 0 {
+		return 1
+	}
+	return 0
+}
+
+// OpenBatch returns the first input of m that leaves its batch open, nil if none
+// does.
+func OpenBatch(m *graph.Model) *graph.Value {
 	for _, v := range Feeds(m) {
-		if dims, ok := v.Type.Dims(); ok && len(dims) > 0 && dims[0] < 0 {
-			return true
+		if dims, ok := v.Type.Dims(); ok && len(dims) > 0 && dims[BatchAxis(v)] < 0 {
+			return v
 		}
 	}
-	return false
+	return nil
 }
+
+// DynamicBatch reports whether some input leaves its batch open.
+func DynamicBatch(m *graph.Model) bool { return OpenBatch(m) != nil }
 
 // FixedBatch returns how many samples m takes at once, 0 for any number. A
 // model without an input that has a batch takes one.

@@ -50,7 +50,7 @@ func BenchFiles(ctx context.Context, eng *engine.Engine, o BenchOptions, files .
 		}
 	}()
 	for _, f := range files {
-		m, err := measure.Open(measure.Source{Name: f.Label(), Path: f.Path}, eng)
+		m, err := measure.Open(f.Source(), eng)
 		if err != nil {
 			return nil, err
 		}

@@ -92,6 +92,7 @@ type export struct {
 	target  target.Target
 	model   *graph.Model
 	before  *graph.Model // its inputs as they were
+	widened bool         // the model computes in another type than its file
 	result  *Result
 
 	calibration map[string]*graph.Tensor // int8: images to compare on
@@ -125,6 +126,9 @@ func (e *export) prepare(context.Context) error {
 	}
 	if e.model, err = importer.Load(e.o.Model); err != nil {
 		return err
+	}
+	if e.widened = e.asks() && half.Widen(e.model); e.widened {
+		e.changed("bfloat16 computed in single precision")
 	}
 	if e.o.Opset == -1 { // a ceiling, from the target
 		e.o.Opset = 0
@@ -188,7 +192,8 @@ func (e *export) aim() error {
 
 // rewrite runs the passes that keep what the model computes.
 func (e *export) rewrite(ctx context.Context) error {
-	list := passes.Lower(passes.Lowering{Fold: e.o.Fold, Fuse: e.o.Fuse, FastNorms: e.o.Norms == "fast", Opset: int64(e.o.Opset)})
+	list := passes.Lower(passes.Lowering{Fold: e.o.Fold, Fuse: e.o.Fuse, FastNorms: e.o.Norms == "fast", Opset: int64(e.o.Opset),
+		Stored: e.asks() && e.o.Precision != "fp16" && e.o.Precision != "int8"})
 	if len(list) == 0 {
 		return nil
 	}

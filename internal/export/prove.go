@@ -75,7 +75,7 @@ func (e *export) prove(ctx context.Context, tmp string) error {
 			e.result.Tolerance = int8Tolerance
 		}
 	}
-	p := pairing{eng: e.eng, before: e.before, after: e.model, feeds: e.calibration}
+	p := pairing{eng: e.eng, before: e.before, after: e.model, widened: e.widened, feeds: e.calibration}
 	var where string
 	var err error
 	if e.result.Difference, where, err = p.run(ctx, e.o.Model, tmp); err != nil {

@@ -9,7 +9,9 @@ import (
 	"nuwa/internal/data"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
+	"nuwa/internal/measure"
 	"nuwa/passes/cleanup"
+	"nuwa/passes/half"
 )
 
 // File is a model file and what is known about feeding and reading it.
@@ -26,6 +28,7 @@ type File struct {
 	Multi   bool     // each class is decided by itself
 	Notes   []string
 
+	settled  bool  // Model computes in another type than the file, or fixes a size that it leaves open
 	NoImages error // why images cannot be fed; nil when they can
 }
 
@@ -35,6 +38,15 @@ func (f *File) Label() string {
 		return f.Name
 	}
 	return filepath.Base(f.Path)
+}
+
+// Source is the file for ONNX Runtime, or the model as it was opened where that
+// differs.
+func (f *File) Source() measure.Source {
+	if f.settled {
+		return measure.Source{Name: f.Label(), Graph: f.Model}
+	}
+	return measure.Source{Name: f.Label(), Path: f.Path}
 }
 
 // TellApart has tables name files by their paths where two are called alike.
@@ -70,11 +82,15 @@ func OpenAny(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path
 	if err := engine.Safe(m); err != nil {
 		return nil, fault.InFile(path, err)
 	}
+	f := &File{Path: path, Model: m}
+	if f.settled = half.Widen(m); f.settled {
+		f.Notes = append(f.Notes, "bfloat16 is computed in single precision, which ONNX Runtime's CPU knows better; weights are stored as they were")
+	}
 	if engine.Align(m) {
 		importer.Unload()
 	}
 	multi, _ := m.Meta(MetaMultiLabel)
-	f := &File{Path: path, Model: m, Multi: multi == "true"}
+	f.Multi = multi == "true"
 	if err := f.findPreprocess(o); err != nil {
 		return nil, err
 	}
@@ -83,6 +99,7 @@ func OpenAny(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path
 		return nil, fault.InFile(path, err)
 	}
 	if note != "" {
+		f.settled = true
 		f.Notes = append(f.Notes, note)
 	}
 	switch err := f.fitInput(o); {

@@ -21,7 +21,7 @@ func (t *Task) findClasses(ctx context.Context) error {
 		t.Notes = append(t.Notes, "the model does not take images, so neither accuracy nor latency is measured")
 		return nil
 	}
-	m, err := measure.Open(measure.Source{Path: t.Options.Model}, t.Eng)
+	m, err := measure.Open(t.File.Source(), t.Eng)
 	if err != nil {
 		return err
 	}

@@ -253,7 +253,7 @@ func (t *Task) JudgeBase(ctx context.Context, classOf []int) (*measure.Accuracy,
 	}
 	var a *measure.Accuracy
 	err := t.Store.remember("accuracy", &a, func() (err error) {
-		a, err = t.Judge(ctx, measure.Source{Path: t.File.Path}, t.File.Pre, "judge base", classOf, t.Wanted, t.Names)
+		a, err = t.Judge(ctx, t.File.Source(), t.File.Pre, "judge base", classOf, t.Wanted, t.Names)
 		return err
 	})
 	t.accuracy = a

@@ -9,25 +9,18 @@ import (
 	"nuwa/internal/engine"
 )
 
-// batch computes integers from the batch size: the first dimension of a graph
-// input that leaves it open.
+// batch computes integers from the batch size: the dimension of a graph input
+// that leaves it open.
 type batch struct {
 	g     *graph.Graph
 	root  *graph.Value            // the input; nil when every batch is fixed
-	first [2]*graph.Value         // its first dimension, as a scalar and as a vector
+	first [2]*graph.Value         // that dimension, as a scalar and as a vector
 	terms map[string]*graph.Value // what was built, by what it is
 	made  int                     // nodes added
 }
 
 func newBatch(m *graph.Model) *batch {
-	b := &batch{g: m.Graph, terms: map[string]*graph.Value{}}
-	for _, v := range engine.Feeds(m) {
-		if dims, ok := v.Type.Dims(); ok && len(dims) > 0 && dims[0] < 0 {
-			b.root = v
-			break
-		}
-	}
-	return b
+	return &batch{g: m.Graph, root: engine.OpenBatch(m), terms: map[string]*graph.Value{}}
 }
 
 // rebuild makes a scalar or vector of the type and rank of like whose elements
@@ -97,7 +90,7 @@ func (b *batch) size(scalar bool) *graph.Value {
 	}
 	if b.first[k] == nil {
 		shape := b.add("Shape", []*graph.Value{b.root})
-		b.first[k] = b.add("Gather", []*graph.Value{shape, b.constant([]int64{0}, scalar)}, graph.Int("axis", 0))
+		b.first[k] = b.add("Gather", []*graph.Value{shape, b.constant([]int64{int64(engine.BatchAxis(b.root))}, scalar)}, graph.Int("axis", 0))
 	}
 	return b.first[k]
 }

@@ -163,11 +163,11 @@ func (l *linear) fold(m *graph.Model, scale, shift []float64) (bool, error) {
 	for c := range b {
 		b[c] = b[c]*scale[c] + shift[c]
 	}
-	wt, err := graph.FromFloats(w.Type, w.Dims, xs)
+	wt, err := w.With(w.Dims, xs)
 	if err != nil {
 		return false, err
 	}
-	bt, err := graph.FromFloats(w.Type, []int64{int64(len(b))}, b)
+	bt, err := w.With([]int64{int64(len(b))}, b)
 	if err != nil {
 		return false, err
 	}

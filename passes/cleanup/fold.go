@@ -56,6 +56,7 @@ func Fold(ctx context.Context, eng *engine.Engine, m *graph.Model) (Folded, erro
 				done.Kept = append(done.Kept, fmt.Sprintf("%s: %s", v.Producer(), why))
 				continue
 			}
+			t.Stored = storedIn(t, v, set)
 			held, was = append(held, hold(v, t)), append(was, v.Name())
 			done.Values++
 		}
@@ -146,6 +147,15 @@ func readOutside(v *graph.Value, set nodeSet) bool {
 // constantBytes sums the sizes of the constants that v is made of.
 func constantBytes(v *graph.Value, set nodeSet) int {
 	total := 0
+	for _, t := range ingredients(v, set) {
+		total += len(t.Data)
+	}
+	return total
+}
+
+// ingredients returns the constants that v, which the set gives, is made of.
+func ingredients(v *graph.Value, set nodeSet) []*graph.Tensor {
+	var all []*graph.Tensor
 	seen := map[*graph.Value]bool{}
 	var visit func(v *graph.Value)
 	visit = func(v *graph.Value) {
@@ -154,7 +164,7 @@ func constantBytes(v *graph.Value, set nodeSet) int {
 		}
 		seen[v] = true
 		if t := v.Const(); t != nil {
-			total += len(t.Data)
+			all = append(all, t)
 			return
 		}
 		if n := v.Producer(); n != nil && set[n] {
@@ -167,7 +177,7 @@ func constantBytes(v *graph.Value, set nodeSet) int {
 		}
 	}
 	visit(v)
-	return total
+	return all
 }
 
 // result is a computed value, or why there is none.

@@ -233,5 +233,5 @@ func channelsOf(t *graph.Tensor, axis int, at []int64) (*graph.Tensor, error) {
 		}
 	}
 	dims[axis] = int64(len(at))
-	return graph.FromFloats(t.Type, dims, ys)
+	return t.With(dims, ys)
 }

@@ -41,11 +41,12 @@ var rules = map[string]rule{
 
 	"Einsum": einsum,
 
-	"com.microsoft.Attention":          packedAttention,
-	"com.microsoft.MultiHeadAttention": multiHeadAttention,
-	"Attention":                        attention,
-	"com.microsoft.RotaryEmbedding":    contribRotary,
-	"RotaryEmbedding":                  rotary,
+	"com.microsoft.Attention":           packedAttention,
+	"com.microsoft.MultiHeadAttention":  multiHeadAttention,
+	"com.microsoft.GroupQueryAttention": func(*writer) ([]*graph.Value, string) { return nil, cached },
+	"Attention":                         attention,
+	"com.microsoft.RotaryEmbedding":     contribRotary,
+	"RotaryEmbedding":                   rotary,
 }
 
 // Needed reports whether m has an operator that Expand looks at, so that

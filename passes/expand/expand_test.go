@@ -362,7 +362,11 @@ func TestDrawnOperators(t *testing.T) {
 			} else {
 				in = []*graph.Value{d.in(batch, h, 5, w), d.in(batch, g, keys, w), d.in(batch, g, keys, out)}
 			}
-			switch d.IntN(4) {
+			switch d.IntN(6) {
+			case 4: // flags that are computed, rows without a key among them
+				in = append(in, d.typed(graph.Bool, batch, 1, 5, keys))
+			case 5:
+				in = append(in, d.in(5, keys))
 			case 0:
 				in = append(in, d.weight(5, keys))
 			case 1:

@@ -112,10 +112,10 @@ func (w *writer) onlyBefore(queries, keys int64) *graph.Value {
 	return w.g.AddConst(w.label+"/mask", t)
 }
 
-// visible turns a constant mask, of flags or of numbers, and causality into what
-// is added to the logits. A row of queries that sees no key at all has no
-// softmax, so such a mask is refused. Keys that the mask does not reach are not
-// seen.
+// visible turns a mask, of flags or of numbers, and causality into what is added
+// to the logits. A row of queries that sees no key at all has no softmax, so
+// that a constant mask with such a row is refused. Keys that a constant mask does
+// not reach are not seen.
 func (w *writer) visible(mask *graph.Value, causal bool, queries, keys int64) (*graph.Value, string) {
 	if mask == nil && !causal {
 		return nil, ""
@@ -127,8 +127,11 @@ func (w *writer) visible(mask *graph.Value, causal bool, queries, keys int64) (*
 		return w.onlyBefore(queries, keys), ""
 	}
 	t := mask.Const()
-	if t == nil || len(t.Dims) < 2 {
-		return nil, "its mask is computed, and could hide all keys from a query"
+	if t == nil {
+		return w.shown(mask, causal, queries, keys)
+	}
+	if len(t.Dims) < 2 {
+		return nil, "its mask does not fit the logits"
 	}
 	xs, err := t.Floats()
 	if err != nil {
@@ -170,4 +173,19 @@ func (w *writer) visible(mask *graph.Value, causal bool, queries, keys int64) (*
 		return nil, err.Error()
 	}
 	return w.g.AddConst(w.label+"/mask", c), ""
+}
+
+// shown is visible for a mask that is computed. As in ONNX Runtime's Attention,
+// hidden keys get the lowest number, so that a query that sees none weighs all
+// alike.
+func (w *writer) shown(mask *graph.Value, causal bool, queries, keys int64) (*graph.Value, string) {
+	switch {
+	case causal:
+		return nil, "its mask is computed, and so is what of it lies behind each query"
+	case w.rank(mask) < 2 || w.fixed(mask, 2) != queries || w.fixed(mask, 1) != keys:
+		return nil, "its mask does not fit the logits"
+	case w.elemOf(mask) == graph.Bool:
+		return w.op("Where", mask, w.number(0), w.number(lowest(w.elem))), ""
+	}
+	return mask, ""
 }

@@ -225,7 +225,7 @@ func (s *site) columns(suffix string, maps ...*mat.Dense) (*graph.Value, error) 
 			}
 		}
 	}
-	t, err := graph.FromFloats(graph.Float32, []int64{int64(in), int64(total)}, xs)
+	t, err := s.a.Q.Linear.W.Const().With([]int64{int64(in), int64(total)}, xs)
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func (s *site) vector(suffix string, parts ...[]float64) (*graph.Value, error) {
 	for _, p := range parts {
 		xs = append(xs, p...)
 	}
-	t, err := graph.FromFloats(graph.Float32, []int64{int64(len(xs))}, xs)
+	t, err := s.a.Q.Linear.W.Const().With([]int64{int64(len(xs))}, xs)
 	if err != nil {
 		return nil, err
 	}

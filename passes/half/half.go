@@ -112,7 +112,7 @@ func Convert(m *graph.Model, s *engine.Shapes, peak func(*graph.Value) float64) 
 	}
 	for i, v := range slices.Clone(m.Graph.Outputs()) {
 		if floats[v] && v.Producer() != nil && !native[v] {
-			c.output(i, v)
+			outputAs(m, i, v, graph.Float32, "_half")
 		}
 	}
 	m.Graph.Infos = nil
@@ -207,17 +207,6 @@ func (c *converter) retype(n *graph.Node) {
 			}
 		}
 	}
-}
-
-// output gives the output i its own precision back, under its own name.
-func (c *converter) output(i int, v *graph.Value) {
-	g, name, typ := c.m.Graph, v.Name(), v.Type
-	g.Rename(v, g.UniqueName(name+"_half"))
-	v.Type = nil
-	w := g.Add("Cast", name+"_cast", []*graph.Value{v}, graph.Int("to", int64(graph.Float32))).Output(0)
-	g.Rename(w, name)
-	w.Type = typ
-	g.SetOutput(i, w)
 }
 
 // Ports makes inputs and outputs half-precision ones where all that is done with

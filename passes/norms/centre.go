@@ -255,5 +255,5 @@ func centred(t *graph.Tensor, first bool) (*graph.Tensor, error) {
 			row[i*step] -= mean
 		}
 	}
-	return graph.FromFloats(t.Type, t.Dims, xs)
+	return t.With(t.Dims, xs)
 }

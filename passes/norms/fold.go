@@ -92,8 +92,8 @@ func (r reader) take(m *graph.Model, gamma, beta []float64) bool {
 			row[j] *= gamma[i]
 		}
 	}
-	wt, err1 := graph.FromFloats(graph.Float32, w.Dims, xs)
-	bt, err2 := graph.FromFloats(graph.Float32, []int64{int64(out)}, b)
+	wt, err1 := w.With(w.Dims, xs)
+	bt, err2 := w.With([]int64{int64(out)}, b)
 	if err1 != nil || err2 != nil {
 		return false
 	}

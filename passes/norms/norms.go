@@ -201,7 +201,7 @@ func scaled(t *graph.Tensor, by float64) (*graph.Tensor, error) {
 	for i := range xs {
 		xs[i] *= by
 	}
-	return graph.FromFloats(t.Type, t.Dims, xs)
+	return t.With(t.Dims, xs)
 }
 
 func label(n *graph.Node) string {

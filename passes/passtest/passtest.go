@@ -9,8 +9,8 @@
 //	passtest.Tidy(t, m)
 //	passtest.Near(t, "slim", want, passtest.Run(t, m), 1e-4)
 //
-// It may import passes, passes/structure, graph, importer, internal/engine and
-// internal/ort.
+// It may import passes, passes/cleanup, passes/half, passes/structure, graph,
+// importer, internal/engine and internal/ort.
 package passtest
 
 import (
@@ -22,6 +22,8 @@ import (
 	"nuwa/internal/engine"
 	"nuwa/internal/ort"
 	"nuwa/passes"
+	"nuwa/passes/cleanup"
+	"nuwa/passes/half"
 	"nuwa/passes/structure"
 	"nuwa/testmodels"
 )
@@ -41,12 +43,17 @@ func Start(t testing.TB) {
 	}
 }
 
-// Load reads a model file, and starts ONNX Runtime.
+// Load reads a model file as the commands do: computing in types that ONNX
+// Runtime knows, image sizes settled. It starts ONNX Runtime.
 func Load(t testing.TB, path string) *graph.Model {
 	t.Helper()
 	Start(t)
 	m, err := importer.Load(path)
 	if err != nil {
+		t.Fatal(err)
+	}
+	half.Widen(m)
+	if _, err := cleanup.Settle(t.Context(), plain, m, [2]int{}); err != nil {
 		t.Fatal(err)
 	}
 	return m

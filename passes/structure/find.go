@@ -95,6 +95,7 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 		}
 	}
 	vit.settle()
+	f.opaque()
 	vit.Declined = f.declined
 	vit.pair(f)
 	vit.Pooling = f.pooling(vit)

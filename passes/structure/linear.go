@@ -87,7 +87,7 @@ func (l *Linear) Rebuild(g *graph.Graph, in *graph.Value, name string, w *mat.De
 	default:
 		dims[k], dims[k+1] = int64(inDim), int64(out)
 	}
-	wt, err := graph.FromFloats(old.Type, dims, xs)
+	wt, err := old.With(dims, xs)
 	if err != nil {
 		return nil, fmt.Errorf("weight of %s: %w", l.Node, err)
 	}
@@ -97,7 +97,11 @@ func (l *Linear) Rebuild(g *graph.Graph, in *graph.Value, name string, w *mat.De
 	operands := []*graph.Value{in, g.AddConst(name+".weight", wt)}
 	var bias *graph.Value
 	if b != nil {
-		bt, err := graph.FromFloats(old.Type, []int64{int64(out)}, b)
+		like := old
+		if l.B != nil {
+			like = l.B.Const()
+		}
+		bt, err := like.With([]int64{int64(out)}, b)
 		if err != nil {
 			return nil, fmt.Errorf("bias of %s: %w", l.Node, err)
 		}

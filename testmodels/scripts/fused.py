@@ -366,9 +366,9 @@ CASES = {
     "weights_transposed": ("weights behind Transpose", "ViT", of(behind("Transpose")), 14, ALL, {}),
     "weights_identity": ("weights behind Identity", "ViT", of(behind("Identity")), 14, ALL, {}),
     "weights_reshaped": ("weights behind Reshape", "ViT", of(behind("Reshape")), 14, ALL, {}),
-    "weights_half": ("weights in fp16 behind Cast", "ViT", of(behind("Cast")), 14, NONE, {}),
-    "weights_bfloat16": ("weights in bf16 behind Cast", "ViT", of(behind("bfloat16")), 14, NONE, {}),
-    "half": ("fp16 throughout", "ViT", residual(plain, erf), 17, NONE, dict(elem=F16)),
+    "weights_half": ("weights in fp16 behind Cast", "ViT", of(behind("Cast")), 14, ALL, dict(copies=True)),
+    "weights_bfloat16": ("weights in bf16 behind Cast", "ViT", of(behind("bfloat16")), 14, ALL, dict(copies=True)),
+    "half": ("fp16 throughout", "ViT", residual(plain, erf), 17, ALL, dict(elem=F16, copies=True)),
     "weights_int8": ("weights in int8 behind DequantizeLinear", "ViT", of(behind("DequantizeLinear")), 14, NONE, {}),
     "qdq": ("int8, QuantizeLinear and DequantizeLinear", "ViT", of(quantized), 14, NONE, {}),
     "dynamic_int8": ("int8, DynamicQuantizeLinear and MatMulInteger", "ViT", of(dynamic), 14, NONE, {}),
@@ -376,8 +376,18 @@ CASES = {
 }
 
 
-def model(block, opset, nhwc=False, elem=F32, tied=False, external=False):
-    b = Builder(opset, elem)
+def copied(p):
+    """Half of the rows of queries and values are copies, which they stay however they are rounded."""
+    for k in "qv":
+        for h in range(C.heads):
+            at, half = h * C.qk, C.qk // 2
+            for t in (p["w" + k], p["b" + k]):
+                t[at + half:at + 2 * half] = t[at:at + half]
+    return p
+
+
+def model(block, opset, nhwc=False, elem=F32, tied=False, external=False, copies=False, builder=Builder):
+    b = builder(opset, F32 if elem == "bf16" else elem)
     side, t = C.image // C.patch, C.tokens
     x = b.op("Transpose", "input", perm=[0, 3, 1, 2]) if nhwc else "input"
     x = b.op("Conv", x, b.random(0.15, C.dim, 3, C.patch, C.patch), b.beta(), kernel_shape=[C.patch] * 2, strides=[C.patch] * 2)
@@ -391,6 +401,7 @@ def model(block, opset, nhwc=False, elem=F32, tied=False, external=False):
     for i in range(C.depth):
         if i == 0 or not tied:
             p = {k: v.numpy() for k, v in planted.attention(C, g).items()}
+            p = copied(p) if copies else p
             m = {k: v.numpy() for k, v in planted.mlp(C, g, False).items()}
         if tied and i == 1:
             const, b.const = b.const, lambda v, dtype=None: shared.get(np.asarray(v).tobytes()) or const(v, dtype)
@@ -405,7 +416,7 @@ def model(block, opset, nhwc=False, elem=F32, tied=False, external=False):
         b.const = const
     b.op("Gemm", b.mean(b.norm(x)), b.random(0.3, C.dim, C.classes), b.random(0.3, C.classes))
     b.nodes[-1].output[0] = "output"
-    kind = TensorProto.FLOAT16 if elem == F16 else TensorProto.FLOAT
+    kind = {F16: TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}.get(elem, TensorProto.FLOAT)
     image = ["batch", C.image, C.image, 3] if nhwc else ["batch", 3, C.image, C.image]
     graph = helper.make_graph(b.nodes, "vit", [helper.make_tensor_value_info("input", kind, image)],
                               [helper.make_tensor_value_info("output", kind, ["batch", C.classes])], b.weights)
