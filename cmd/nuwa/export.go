@@ -82,7 +82,7 @@ it exceeds the tolerance.`,
 	f.Uint64("seed", 0, "with int8: seed of the choice of images")
 	f.Bool("fp16", false, "half precision, but for norms, softmaxes and large values")
 	f.Bool("fp16-io", false, "with half precision: inputs and outputs as well")
-	f.String("batch", "", "images per run: a number, or dynamic")
+	f.String("batch", "", "images per run: a number, or dynamic, which folds constants as well")
 	f.String("input-layout", "", "of the images: nchw or nhwc")
 	f.Float64("tolerance", 0, "largest difference of outputs, relative to the largest; 0 means 1e-4, or 2e-2 in half precision")
 	dataFlags(f)
@@ -121,7 +121,11 @@ func writeExported(w io.Writer, r *nuwa.Exported) error {
 		_, err := fmt.Fprintf(w, "planned %d bytes; nothing was written\n", r.Bytes+r.DataBytes)
 		return err
 	}
-	_, err := fmt.Fprintf(w, "wrote %s, %d bytes\n", r.Path, r.Bytes+r.DataBytes)
+	files := r.Path
+	if r.DataPath != "" {
+		files += " and " + r.DataPath
+	}
+	_, err := fmt.Fprintf(w, "wrote %s, %d bytes\n", files, r.Bytes+r.DataBytes)
 	return err
 }
 

@@ -181,6 +181,7 @@ func (e *export) aim() error {
 			return usage(x.what, x.got, fmt.Sprint(x.want))
 		}
 	}
+	o.Fold = o.Fold || o.Batch == "dynamic" // what states one image must be constant to be found
 	if n, err := strconv.Atoi(o.Batch); o.Batch != "" && o.Batch != "dynamic" && (err != nil || n < 1) {
 		return usage("batch", o.Batch, "a number of images, or dynamic")
 	}
