@@ -79,12 +79,17 @@ var Slimming = []Pass{
 	{Name: "mlp", Doc: "choose hidden neurons, and refit what reads them", Effect: Approximate, Run: runMLP, After: []Order{
 		{"attention", "where hidden statistics are those behind slim attention, the refit makes up for it"},
 		{"plan", "widths must be known"}}},
+	{Name: "sequence", Doc: "shrink attention and hidden layers block after block, where each shall know of those before", Effect: Approximate, Run: runSequence, After: []Order{
+		{"plan", "widths must be known"},
+		{"mlp", "either that pass slims, or this one"}}},
 	{Name: "merge", Doc: "merge tokens that are alike", Effect: Approximate, Run: runMerge, After: []Order{
 		{"plan", "what merging saves counts towards the rate"},
-		{"mlp", "statistics and refits go by the base's tokens, one by one"}}},
+		{"mlp", "statistics and refits go by the base's tokens, one by one"},
+		{"sequence", "statistics and refits go by the base's tokens, one by one"}}},
 	{Name: "refit", Doc: "refit the classifier to slim features", Effect: Approximate, Run: runRefit, After: []Order{
 		{"merge", "its features are those of merged tokens"},
-		{"mlp", "its features are those of the slim model"}}},
+		{"mlp", "its features are those of the slim model"},
+		{"sequence", "its features are those of the slim model"}}},
 	{Name: "other", Doc: "add a logit for all other classes", Effect: Approximate, Signature: true, Run: runOther, After: []Order{
 		{"others", "its targets must be known"},
 		{"refit", "it is fitted beside the slim classifier"}}},

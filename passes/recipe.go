@@ -15,6 +15,7 @@ type Recipe struct {
 	Select      string `json:"select"`
 	Reconstruct string `json:"reconstruct"`
 	Statistics  string `json:"statistics"`
+	Objective   string `json:"objective"`
 	Attention   string `json:"attention"`
 	Allocate    string `json:"allocate"`
 	Moves       string `json:"moves"`
@@ -39,8 +40,12 @@ const (
 	ReconstructLeast  = "least-squares"
 	ReconstructAffine = "affine"
 
-	StatisticsSlim  = "slim"
-	StatisticsDense = "dense"
+	StatisticsSlim       = "slim"
+	StatisticsDense      = "dense"
+	StatisticsSequential = "sequential"
+
+	ObjectiveLayer = "layer"
+	ObjectiveBlock = "block"
 
 	AttentionWeights = "weights"
 	AttentionData    = "data"
@@ -81,11 +86,11 @@ const (
 var Recipes = map[string]Recipe{
 	// The method's: Wei et al., arXiv 2504.03118.
 	"paper": {
-		Select: SelectActivation, Reconstruct: ReconstructLeast, Statistics: StatisticsSlim, Attention: AttentionWeights,
+		Select: SelectActivation, Reconstruct: ReconstructLeast, Statistics: StatisticsSlim, Objective: ObjectiveLayer, Attention: AttentionWeights,
 		Allocate: AllocateUniform, Moves: MovesWidths, Cost: CostMACs, Errors: ErrorsPlain, Rows: RowsAlike, Tokens: TokensAll, Refit: RefitNone, Purify: PurifySTE, Images: 128,
 	},
 	"best": {
-		Select: SelectSecond, Reconstruct: ReconstructAffine, Statistics: StatisticsDense, Attention: AttentionData,
+		Select: SelectSecond, Reconstruct: ReconstructAffine, Statistics: StatisticsDense, Objective: ObjectiveLayer, Attention: AttentionData,
 		Allocate: AllocateSensitivity, Moves: MovesWidths, Cost: CostMACs, Errors: ErrorsFull, Rows: RowsAlike, Tokens: TokensRead, Refit: RefitLogits, Purify: PurifyNone, Images: 512,
 	},
 }
@@ -118,7 +123,12 @@ var Parts = []Part{
 	{"statistics", "which activations hidden neurons are chosen and refitted by", []Choice{
 		{StatisticsSlim, "those behind slim attention, gathered anew for each rate"},
 		{StatisticsDense, "the base's, gathered once for all rates"},
+		{StatisticsSequential, "those behind the blocks before it as they are slimmed, block after block, those of heads too (as SparseGPT, arXiv 2301.00774)"},
 	}, func(r *Recipe) *string { return &r.Statistics }},
+	{"objective", "what the maps that end a branch are fitted to", []Choice{
+		{ObjectiveLayer, "their own output before anything is dropped, W·h"},
+		{ObjectiveBlock, "with sequential statistics, what the dense residual stream behind them is more than the slim one before: W + E[gap·hᵀ]·E[h·hᵀ]⁻¹"},
+	}, func(r *Recipe) *string { return &r.Objective }},
 	{"attention", "what the truncated decompositions of heads keep", []Choice{
 		{AttentionWeights, "the products of weights, without data (Wei et al.)"},
 		{AttentionData, "what the products give on calibration data (as SVD-LLM, arXiv 2403.07378)"},

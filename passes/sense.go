@@ -25,8 +25,8 @@ func runSense(ctx context.Context, s *State) (string, error) {
 		return "", noFeeds()
 	}
 	ask := calibrate.Ask{Labels: calibrate.Labels{Class: s.Labels, Several: s.Several}}
-	if refits {
-		ask.Keep = s.classifierOf().Out.Name()
+	if l := s.classifierOf(); l != nil {
+		ask.Keep = l.Out.Name()
 	}
 	if moments && gradients {
 		if !ask.Labels.Known() || len(s.ViT.Classifiers) == 0 {
@@ -61,15 +61,12 @@ func (s *State) sense(ctx context.Context, ask calibrate.Ask, moments bool) (int
 		return 0, nil
 	}
 	var of *calibrate.Senses
-	what := "statistics"
-	if !moments {
-		what = "no statistics"
+	what := "logits"
+	if moments {
+		what = "statistics"
 	}
-	if !w.gradients {
-		what += ", no gradients"
-	}
-	if ask.Keep != "" {
-		what += ", logits"
+	if _, felt := s.Options.Recipe.senses(); felt && !w.gradients {
+		what += " without gradients"
 	}
 	err := s.remember(what, &of, func() (err error) {
 		of, err = calibrate.Sense(ctx, s.Engine, s.Model, ask, w.list, s.Feeds)

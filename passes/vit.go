@@ -69,38 +69,57 @@ func runFocus(ctx context.Context, s *State) (string, error) {
 }
 
 func runAttention(_ context.Context, s *State) (string, error) {
+	if s.Options.Recipe.Statistics == StatisticsSequential {
+		return "", nil
+	}
 	slim, gone, n := 0, 0, -1
 	for i, b := range s.ViT.Blocks {
-		if b.Attention == nil || s.Spectra == nil {
+		if b.Attention == nil {
 			continue
 		}
 		n++
-		want, has, sp := s.Widths[i], s.Before[i], s.Spectra[n]
-		var err error
-		switch {
-		case want.Heads == has.Heads && want.QK == has.QK && want.VO == has.VO:
+		if !s.attentionChanges(i) {
 			continue
-		case want.Heads == 0:
-			err = sp.Remove(s.Model, s.Evidence[n])
-			gone++
-		default:
-			if want.Heads < has.Heads {
-				sp, err = sp.Keep(s.Heads[n].Kept(want.Heads), s.Evidence[n], s.ViT.Shapes)
-			}
-			if err == nil {
-				err = sp.Prune(s.Model, want.QK, want.VO)
-			}
-			slim++
 		}
-		if err != nil {
+		if err := s.pruneAttention(i, n); err != nil {
 			return "", fmt.Errorf("block %d: %w", i, err)
+		}
+		if s.Widths[i].Heads == 0 {
+			gone++
+		} else {
+			slim++
 		}
 	}
 	return listed(counted(slim, "attentions slimmed"), counted(gone, "attentions removed")), nil
 }
 
+// attentionChanges tells whether the attention of block i shall be another.
+func (s *State) attentionChanges(i int) bool {
+	want, has := s.Widths[i], s.Before[i]
+	return s.Spectra != nil && (want.Heads != has.Heads || want.QK != has.QK || want.VO != has.VO)
+}
+
+// pruneAttention brings the attention of block i, the n-th there is, to its
+// heads and widths.
+func (s *State) pruneAttention(i, n int) error {
+	want, sp := s.Widths[i], s.Spectra[n]
+	if want.Heads == 0 {
+		return sp.Remove(s.Model, s.Evidence[n])
+	}
+	if want.Heads < s.Before[i].Heads {
+		var err error
+		if sp, err = sp.Keep(s.Heads[n].Kept(want.Heads), s.Evidence[n], s.ViT.Shapes); err != nil {
+			return err
+		}
+	}
+	return sp.Prune(s.Model, want.QK, want.VO)
+}
+
 // runMLP prunes the hidden layers of all blocks whose width shall change.
 func runMLP(ctx context.Context, s *State) (string, error) {
+	if s.Options.Recipe.Statistics == StatisticsSequential {
+		return "", nil
+	}
 	var layers []hiddenLayer
 	var sites []*structure.MLP
 	site := 0
@@ -120,7 +139,7 @@ func runMLP(ctx context.Context, s *State) (string, error) {
 	if len(sites) == 0 {
 		return "", nil
 	}
-	if s.Options.Recipe.Statistics != StatisticsSlim {
+	if s.Options.Recipe.Statistics == StatisticsDense {
 		return counted(len(layers), "hidden layers slimmed"), s.pruneHidden(layers)
 	}
 	if s.Feeds == nil {
@@ -183,11 +202,7 @@ func (s *State) pruneHidden(layers []hiddenLayer) error {
 			}
 			continue
 		}
-		options := linalg.Options{}
-		if s.Options.Recipe.Reconstruct == ReconstructAffine {
-			options = linalg.Options{Affine: true, Ridge: mlp.Ridge}
-		}
-		fit, err := mlp.Prune(s.Model, l.site, l.evidence.Moments, keep, options)
+		fit, err := mlp.Prune(s.Model, l.site, l.evidence.Moments, keep, s.refitOptions())
 		if err != nil {
 			return fmt.Errorf("block %d: %w", l.block, err)
 		}
@@ -196,6 +211,14 @@ func (s *State) pruneHidden(layers []hiddenLayer) error {
 		}
 	}
 	return nil
+}
+
+// refitOptions say how linear maps are refitted, by the recipe's rule.
+func (s *State) refitOptions() linalg.Options {
+	if s.Options.Recipe.Reconstruct == ReconstructAffine {
+		return linalg.Options{Affine: true, Ridge: mlp.Ridge}
+	}
+	return linalg.Options{}
 }
 
 // hiddenLayer is one to be pruned.

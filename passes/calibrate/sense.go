@@ -23,6 +23,7 @@ type Watch struct {
 	Felt    bool    // second moments of the gradient of the loss with respect to it
 	Taylor  bool    // E[(h·∂ℓ/∂h)²] per channel of the value h; asks for Moments too
 	By      string  // another watched value of as many rows: a row of the moments counts by the squared gradient there; "" counts all rows alike; not with Groups
+	Gap     *Gap    // how far a value of as many rows is from where it should be, as products with the rows of the watched one
 }
 
 // Sensed is what Sense gathered for one Watch.
@@ -31,6 +32,7 @@ type Sensed struct {
 	Groups  []*linalg.Moments // one per group
 	Felt    *linalg.Moments   // of ∂ℓ/∂y, over images and rows
 	Taylor  []float64
+	Gap     *linalg.Cross // the targets are what the gap is
 }
 
 // Senses is what Sense gathered.
@@ -71,7 +73,7 @@ func Sense(ctx context.Context, eng *engine.Engine, m *graph.Model, ask Ask, wat
 		if err != nil {
 			return nil, err
 		}
-		n := batchOf(feed)
+		n := Samples(feed)
 		with := maps.Clone(feed)
 		if p.loss.Labels != "" {
 			if with[p.loss.Labels], err = ask.Labels.Feed(p.model, p.loss, at, n); err != nil {
@@ -122,6 +124,7 @@ type watched struct {
 	got        Sensed
 	all, grads sums
 	within     groupSums
+	gap        gapSums
 	weights    string          // the output that holds the sum of the row weights
 	squares    string          // the output that holds the sum of (h·∂ℓ/∂h)²
 	taylor     *linalg.Moments // only its rows and sums
@@ -172,6 +175,12 @@ func instrumentSense(ctx context.Context, eng *engine.Engine, m *graph.Model, wa
 					x.got.Groups = append(x.got.Groups, linalg.NewMoments(len(group)))
 				}
 			}
+		}
+		if w.Gap != nil {
+			if x.gap, err = askGap(p.model, rows(g, v, w.Tap), *w.Gap); err != nil {
+				return nil, err
+			}
+			x.got.Gap = linalg.NewCross(w.Width, w.Gap.Width)
 		}
 		p.watched = append(p.watched, x)
 	}
@@ -264,6 +273,11 @@ func (w *watched) add(res map[string]*graph.Tensor) error {
 			w.taylor.Sum[j] += float64(x)
 		}
 	}
+	if w.Gap != nil {
+		if err := w.gap.add(w.got.Gap, res); err != nil {
+			return err
+		}
+	}
 	if w.Felt {
 		return w.grads.add(w.got.Felt, res)
 	}
@@ -282,8 +296,8 @@ func (w *watched) settle() Sensed {
 	return w.got
 }
 
-// batchOf returns the number of samples in a feed.
-func batchOf(feed map[string]*graph.Tensor) int {
+// Samples returns the number of samples in a feed.
+func Samples(feed map[string]*graph.Tensor) int {
 	for _, t := range feed {
 		if len(t.Dims) > 0 {
 			return int(t.Dims[0])
