@@ -25,8 +25,8 @@ func runSense(ctx context.Context, s *State) (string, error) {
 		return "", noFeeds()
 	}
 	ask := calibrate.Ask{Labels: calibrate.Labels{Class: s.Labels, Several: s.Several}}
-	if l := s.classifierOf(); l != nil {
-		ask.Keep = l.Out.Name()
+	if refits {
+		ask.Keep = s.classifierOf().Out.Name()
 	}
 	if moments && gradients {
 		if !ask.Labels.Known() || len(s.ViT.Classifiers) == 0 {
@@ -35,11 +35,15 @@ func runSense(ctx context.Context, s *State) (string, error) {
 			ask.Loss = s.Model.Graph.Outputs()[s.ViT.Classifiers[0].Index].Name()
 		}
 	}
-	n, err := s.sense(ctx, ask, moments)
+	what := "statistics"
+	if !moments {
+		what = "logits"
+	}
+	n, err := s.sense(ctx, what, ask, moments)
 	if ask.Loss != "" && fault.KindOf(err) == fault.Unsupported {
 		s.note("errors are not weighted by the loss: %v", err)
 		ask.Loss = ""
-		n, err = s.sense(ctx, ask, moments)
+		n, err = s.sense(ctx, what+" without gradients", ask, moments)
 	}
 	if err != nil || !moments {
 		return "the base's logits", err
@@ -47,9 +51,10 @@ func runSense(ctx context.Context, s *State) (string, error) {
 	return counted(n, "values observed"), nil
 }
 
-// sense runs the model once and keeps what ask and, with moments, the recipe
-// want. It returns how many values were watched.
-func (s *State) sense(ctx context.Context, ask calibrate.Ask, moments bool) (int, error) {
+// sense runs the model once, unless the result is remembered as what, and keeps
+// what ask and, with moments, the recipe want. It returns how many values were
+// watched.
+func (s *State) sense(ctx context.Context, what string, ask calibrate.Ask, moments bool) (int, error) {
 	w := &watcher{recipe: s.Options.Recipe, gradients: ask.Loss != ""}
 	if moments {
 		if err := w.watchAll(s); err != nil {
@@ -61,13 +66,6 @@ func (s *State) sense(ctx context.Context, ask calibrate.Ask, moments bool) (int
 		return 0, nil
 	}
 	var of *calibrate.Senses
-	what := "logits"
-	if moments {
-		what = "statistics"
-	}
-	if _, felt := s.Options.Recipe.senses(); felt && !w.gradients {
-		what += " without gradients"
-	}
 	err := s.remember(what, &of, func() (err error) {
 		of, err = calibrate.Sense(ctx, s.Engine, s.Model, ask, w.list, s.Feeds)
 		return err

@@ -231,7 +231,7 @@ func (e *experiment) prepare(ctx context.Context, c grid.Cell, o task.Options) (
 	}
 	moments := task.RecipeOf(t.Options)
 	t.Sharing = func(what string, into any, find func() error) error {
-		key := fmt.Sprint(what, moments.Tokens, moments.Rows, moments.Select == passes.SelectTaylor, moments.Errors != passes.ErrorsPlain, o.Purify, t.Fit.Len())
+		key := fmt.Sprint(what, moments.Tokens, moments.Rows, moments.Select == passes.SelectTaylor, moments.Errors != passes.ErrorsPlain, moments.Refit != passes.RefitNone, o.Purify, t.Fit.Len())
 		if v, ok := e.shared[key]; ok {
 			reflect.ValueOf(into).Elem().Set(v)
 			return nil
