@@ -18,10 +18,10 @@ import (
 // runSequence slims block after block, each by statistics of what the blocks
 // before it give now, as SparseGPT (arXiv 2301.00774) does. With block outputs
 // as targets, each output projection and each second map of a hidden layer is
-// first moved to where the residual stream behind it comes closest to the dense
+// moved to where the residual stream behind it comes closest to the dense
 // model's: with x what the map reads and g the gap between the two streams, by
-// the least squares of g on x. What is fitted to the map's output from then on
-// is thus fitted to the dense block's output.
+// the least squares of g on x. Hidden neurons are chosen and dropped after that,
+// so that what is fitted to the map's output is fitted to the dense stream.
 func runSequence(ctx context.Context, s *State) (string, error) {
 	if s.Options.Recipe.Statistics != StatisticsSequential || slices.Equal(s.Widths, s.Before) {
 		return "", nil
@@ -63,57 +63,53 @@ type sequence struct {
 	samples         int     // of the calibration inputs, once counted
 }
 
-// attention slims the attention of block i, the n-th there is.
+// attention slims the attention of block i, the n-th there is, then fits its
+// output projection.
 func (q *sequence) attention(ctx context.Context, i, n int) error {
-	a, e := q.ViT.Blocks[i].Attention, attention.Evidence{}
-	if q.Evidence != nil {
-		e = q.Evidence[n]
-	}
-	slim, watch := q.attentionChanges(i), attention.Watch(a, q.ViT.Shapes)
-	data := slim && q.Options.Recipe.Attention == AttentionData
+	a, watch := q.ViT.Blocks[i].Attention, attention.Watch(q.ViT.Blocks[i].Attention, q.ViT.Shapes)
 	var end *stream
 	if a.Out != nil {
 		end = q.joined(a.Out.Linear)
 	}
-	fit := a.VOReason == "" && q.fits(a.Out.Linear, end)
-	w, out := &watcher{recipe: q.Options.Recipe}, calibrate.Sensed{}
-	if data {
-		w.add(watch.Q, func(x calibrate.Sensed) { e.Q = x.Groups })
-		w.add(watch.K, func(x calibrate.Sensed) { e.K = x.Groups })
+	if q.attentionChanges(i) {
+		if err := q.shrink(ctx, i, n, watch, end); err != nil {
+			return err
+		}
 	}
-	if fit {
-		watch.O.Gap = end.gap()
-	}
-	if data || fit {
-		w.add(watch.O, func(x calibrate.Sensed) { e.O, out = x.Moments, x })
-	}
-	if err := q.gather(ctx, w, end, fit); err != nil {
-		return err
-	}
-	if fit {
-		if err := q.fit(end, out); err != nil {
+	if a.VOReason == "" && q.Widths[i].Heads > 0 && q.fits(a.Out.Linear, end) {
+		out := calibrate.Watch{Tap: watch.O.Tap, Moments: true, Gap: end.gap()}
+		out.Value, out.Width = a.Out.Linear.In.Name(), a.Out.Linear.InDim
+		var of calibrate.Sensed
+		w := &watcher{recipe: q.Options.Recipe}
+		w.add(&out, func(x calibrate.Sensed) { of = x })
+		if err := q.gather(ctx, w, end, true); err != nil {
+			return err
+		}
+		if err := q.fit(end, of); err != nil {
 			return err
 		}
 	}
 	if end != nil {
 		q.at = end
 	}
-	if !slim {
-		return nil
-	}
-	var err error
-	switch {
-	case data:
-		q.Evidence[n] = e
-		q.Spectra[n], err = attention.DecomposeWeighted(a, e)
-	case fit:
-		var own []*attention.Spectrum
-		if own, err = attention.Decompose([]*structure.Attention{a}); err == nil {
-			q.Spectra[n] = own[0]
+	return nil
+}
+
+// shrink brings an attention to its widths.
+func (q *sequence) shrink(ctx context.Context, i, n int, watch attention.Watched, end *stream) error {
+	if q.Options.Recipe.Attention == AttentionData {
+		w, e := &watcher{recipe: q.Options.Recipe}, q.Evidence[n]
+		w.add(watch.Q, func(x calibrate.Sensed) { e.Q = x.Groups })
+		w.add(watch.K, func(x calibrate.Sensed) { e.K = x.Groups })
+		w.add(watch.O, func(x calibrate.Sensed) { e.O = x.Moments })
+		if err := q.gather(ctx, w, end, false); err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		return err
+		var err error
+		q.Evidence[n] = e
+		if q.Spectra[n], err = attention.DecomposeWeighted(q.ViT.Blocks[i].Attention, e); err != nil {
+			return err
+		}
 	}
 	q.slimmed++
 	return q.pruneAttention(i, n)
@@ -263,5 +259,5 @@ func (q *sequence) fit(end *stream, of calibrate.Sensed) error {
 		b = nil
 	}
 	q.fitted++
-	return l.Replace(q.Model.Graph, w, b)
+	return l.Replace(q.Model.Graph, l.Input(), w, b)
 }

@@ -312,10 +312,5 @@ func (o *Output) Rebuild(m *graph.Model, product *graph.Node, heads []*mat.Dense
 		return fmt.Errorf("%s: %w", o.Linear.Node, err)
 	}
 	v = castLike(m.Graph, v, o.leaf.rootElem, o.leaf.elem)
-	y, err := o.Linear.Rebuild(m.Graph, v, name, w, b)
-	if err != nil {
-		return err
-	}
-	o.Linear.Out.ReplaceUses(y)
-	return nil
+	return o.Linear.Replace(m.Graph, v, w, b)
 }

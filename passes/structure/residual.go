@@ -54,21 +54,23 @@ func (l *Linear) Residual(s *engine.Shapes) (sum *graph.Value, scale []float64) 
 	}
 }
 
-// Replace puts the same kind of linear map with another weight (OutDim×InDim)
-// and bias (nil for none) in the place of l, which is that one from then on.
-func (l *Linear) Replace(g *graph.Graph, w *mat.Dense, b []float64) error {
-	y, err := l.Rebuild(g, l.Input(), l.Name(), w, b)
+// Replace puts the same kind of linear map from in, with another weight
+// (OutDim×in's channels) and bias (nil for none), in the place of l, which is
+// that one from then on.
+func (l *Linear) Replace(g *graph.Graph, in *graph.Value, w *mat.Dense, b []float64) error {
+	y, err := l.Rebuild(g, in, l.Name(), w, b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.Node, err)
 	}
 	l.Out.ReplaceUses(y)
-	l.Out, l.Add, l.B = y, nil, nil
 	n := y.Producer()
+	l.In, l.Out, l.Add, l.B = in, y, nil, nil
 	if l.Node.Is("MatMul") && n.Is("Add") {
 		l.Add, l.B, n = n, n.Input(1), n.Input(0).Producer()
 	} else if b := n.Input(2); b != nil {
 		l.B = b
 	}
+	_, l.InDim = w.Dims()
 	l.Node, l.W = n, n.Input(1)
 	return nil
 }
