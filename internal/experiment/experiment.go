@@ -114,7 +114,7 @@ func (e *experiment) options(c grid.Cell) task.Options {
 		Model: c.Model.Base, Data: c.Model.Data, Test: c.Model.Test, Labels: c.Model.Labels, Classes: c.Task.Classes, Rate: c.Rate, Align: r.Align,
 		Recipe: r.Recipe, Purify: r.Purify, Images: r.Images, Seed: c.Seed, DryRun: true, Runtime: e.o.Runtime,
 		Preprocess: modelfile.Preprocess{Mean: c.Model.Mean, Std: c.Model.Std, Resize: c.Model.Resize},
-		Strategies: passes.Recipe{Select: r.Select, Reconstruct: r.Reconstruct, Statistics: r.Statistics, Attention: r.Attention, Allocate: r.Allocate,
+		Strategies: passes.Recipe{Select: r.Select, Reconstruct: r.Reconstruct, Statistics: r.Statistics, Objective: r.Objective, Attention: r.Attention, Allocate: r.Allocate,
 			Moves: r.Moves, Cost: r.Cost, Errors: r.Errors, Rows: r.Rows, Tokens: r.Tokens, Refit: r.Refit},
 	}
 }

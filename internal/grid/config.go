@@ -46,7 +46,7 @@ type Recipe struct {
 	Seeds  []uint64
 	Purify string
 
-	Select, Reconstruct, Statistics, Attention, Allocate, Moves, Cost, Errors, Rows, Tokens, Refit string
+	Select, Reconstruct, Statistics, Objective, Attention, Allocate, Moves, Cost, Errors, Rows, Tokens, Refit string
 }
 
 // Cell is one model to make.

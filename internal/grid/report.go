@@ -159,7 +159,7 @@ func (t *table) recipes(f printer) {
 	f("\n## Recipes\n\n| name | made of | widths in multiples of |\n|---|---|---|\n")
 	for _, r := range t.c.Recipes {
 		made := "recipe " + r.Recipe
-		for _, p := range []struct{ part, choice string }{{"purify", r.Purify}, {"select", r.Select}, {"reconstruct", r.Reconstruct}, {"statistics", r.Statistics},
+		for _, p := range []struct{ part, choice string }{{"purify", r.Purify}, {"select", r.Select}, {"reconstruct", r.Reconstruct}, {"statistics", r.Statistics}, {"objective", r.Objective},
 			{"attention", r.Attention}, {"allocate", r.Allocate}, {"errors", r.Errors}, {"rows", r.Rows}, {"tokens", r.Tokens}, {"refit", r.Refit}} {
 			if p.choice != "" {
 				made += fmt.Sprintf(", %s %s", p.part, p.choice)
