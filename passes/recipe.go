@@ -91,7 +91,7 @@ var Recipes = map[string]Recipe{
 	},
 	"best": {
 		Select: SelectSecond, Reconstruct: ReconstructAffine, Statistics: StatisticsDense, Objective: ObjectiveLayer, Attention: AttentionData,
-		Allocate: AllocateSensitivity, Moves: MovesWidths, Cost: CostMACs, Errors: ErrorsFull, Rows: RowsAlike, Tokens: TokensRead, Refit: RefitLogits, Purify: PurifyNone, Images: 512,
+		Allocate: AllocateSensitivity, Moves: MovesHeads, Cost: CostMACs, Errors: ErrorsFull, Rows: RowsAlike, Tokens: TokensRead, Refit: RefitLogits, Purify: PurifyNone, Images: 512,
 	},
 }
 
