@@ -69,13 +69,17 @@ func constantOf(n *graph.Node) *graph.Tensor {
 // graph inputs, and returns how many. Up to IR version 3 the format lists every
 // initializer as an input, and PyTorch can still be told to; formally it means
 // a default that a caller may override, so this is for a caller who will not.
-// The inputs that must be given stay the same.
+// The inputs that must be given stay the same; the IR version becomes one that
+// knows initializers by themselves.
 func InitializersAsInputs(m *graph.Model) int {
 	count := 0
 	for _, v := range slices.Clone(m.Graph.Inputs()) {
 		if (v.Default() != nil || v.Sparse() != nil) && m.Graph.RemoveInput(v) == nil {
 			count++
 		}
+	}
+	if count > 0 {
+		m.IRVersion = max(m.IRVersion, 4)
 	}
 	return count
 }
