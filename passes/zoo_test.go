@@ -203,7 +203,8 @@ func TestZooDerives(t *testing.T) {
 				w := r.Blocks[i]
 				if b.Attention != nil {
 					uq, uv := b.Attention.UnitMACs(vit.Shapes)
-					predicted -= uq*float64(w.QK[0]-w.QK[1]) + uv*float64(w.VO[0]-w.VO[1])
+					left := float64(w.Heads[1]) / float64(w.Heads[0])
+					predicted -= uq*(float64(w.QK[0])-left*float64(w.QK[1])) + uv*(float64(w.VO[0])-left*float64(w.VO[1]))
 				}
 				if b.MLP != nil {
 					predicted -= b.MLP.UnitMACs(vit.Shapes) * float64(w.Hidden[0]-w.Hidden[1])
