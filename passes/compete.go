@@ -17,15 +17,11 @@ import (
 // cost saved is given up first, until the rate is met.
 func (s *State) planSensitivity(ctx context.Context) (string, error) {
 	unit := prices[s.Options.Recipe.Cost]
-	base, err := unit.of(ctx, s, s.Cleaned)
-	if err != nil {
-		return "", err
-	}
 	m, err := s.foresee(ctx)
 	if err != nil {
 		return "", err
 	}
-	now, err := unit.of(ctx, s, m)
+	base, now, err := unit.whole(ctx, s, m)
 	if err != nil {
 		return "", err
 	}

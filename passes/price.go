@@ -12,10 +12,10 @@ import (
 // kernelStep is the width in whose multiples latencies are timed.
 const kernelStep = 16
 
-// price is what the sensitivity allocation saves: of a model, and of its parts at
-// widths that they may get.
+// price is what the sensitivity allocation saves: of the base and of a model that
+// was made of it, and of its parts at widths that they may get.
 type price struct {
-	of        func(ctx context.Context, s *State, m *graph.Model) (float64, error)
+	whole     func(ctx context.Context, s *State, m *graph.Model) (base, now float64, err error)
 	attention func(ctx context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error)
 	hidden    func(ctx context.Context, s *State, m *structure.MLP, width int) (float64, error)
 }
@@ -23,9 +23,9 @@ type price struct {
 // prices are the kinds of them, by name.
 var prices = map[string]price{
 	CostMACs: {
-		of: func(ctx context.Context, s *State, m *graph.Model) (float64, error) {
-			c, err := s.counted(ctx, m)
-			return float64(c.MACs), err
+		whole: func(ctx context.Context, s *State, m *graph.Model) (base, now float64, err error) {
+			a, b, err := s.compared(ctx, m)
+			return float64(a.MACs), float64(b.MACs), err
 		},
 		attention: func(_ context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
 			uq, uv := a.UnitMACs(s.costs)
@@ -36,9 +36,9 @@ var prices = map[string]price{
 		},
 	},
 	CostParameters: {
-		of: func(ctx context.Context, s *State, m *graph.Model) (float64, error) {
-			c, err := s.counted(ctx, m)
-			return float64(c.Params), err
+		whole: func(ctx context.Context, s *State, m *graph.Model) (base, now float64, err error) {
+			a, b, err := s.compared(ctx, m)
+			return float64(a.Params), float64(b.Params), err
 		},
 		attention: func(_ context.Context, _ *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
 			uq, uv := a.UnitParams()
@@ -49,8 +49,12 @@ var prices = map[string]price{
 		},
 	},
 	CostLatency: {
-		of: func(ctx context.Context, s *State, m *graph.Model) (float64, error) {
-			return s.Times.Whole(ctx, m)
+		whole: func(ctx context.Context, s *State, m *graph.Model) (base, now float64, err error) {
+			ns, err := s.Times.Whole(ctx, s.Cleaned, m)
+			if err != nil {
+				return 0, 0, err
+			}
+			return ns[0], ns[1], nil
 		},
 		attention: attentionTime,
 		hidden:    hiddenTime,
@@ -64,6 +68,14 @@ func (s *State) counted(ctx context.Context, m *graph.Model) (cost.Cost, error) 
 		return cost.Cost{}, err
 	}
 	return cost.Of(m, shapes)
+}
+
+// compared counts what the base costs, and what m does.
+func (s *State) compared(ctx context.Context, m *graph.Model) (base, now cost.Cost, err error) {
+	if base, err = s.counted(ctx, s.Cleaned); err == nil {
+		now, err = s.counted(ctx, m)
+	}
+	return base, now, err
 }
 
 // attentionTime adds up the linear maps around the heads of a, and what they do.

@@ -6,7 +6,7 @@
 //	t := latency.New(eng, 16)
 //	ns, err := t.Linear(ctx, 197, 384, 616)
 //	ns, err = t.Attention(ctx, latency.Attention{Heads: 6, Queries: 197, Keys: 197}, 56, 56)
-//	ns, err = t.Whole(ctx, model)
+//	each, err := t.Whole(ctx, base, slim)
 //
 // Times are the fastest of several runs, so that a busy machine does not count.
 // What was timed once is kept. The package may import graph, internal/engine and
@@ -76,11 +76,12 @@ func (t *Table) Attention(ctx context.Context, a Attention, qk, vo int) (float64
 	})
 }
 
-// Whole returns the nanoseconds that m takes for one sample.
-func (t *Table) Whole(ctx context.Context, m *graph.Model) (float64, error) {
+// Whole returns the nanoseconds that each of models takes for one sample, timed
+// in turns, so that what else the machine does slows all of them.
+func (t *Table) Whole(ctx context.Context, models ...*graph.Model) ([]float64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.time(ctx, m)
+	return t.time(ctx, models...)
 }
 
 // between interpolates, in each width, between the grid's points around it.
@@ -118,45 +119,50 @@ func (t *Table) between(ctx context.Context, widths []int, part func([]int) (str
 		key, make := part(at)
 		ns, ok := t.times[key]
 		if !ok {
-			var err error
-			if ns, err = t.time(ctx, make()); err != nil {
+			took, err := t.time(ctx, make())
+			if err != nil {
 				return 0, err
 			}
-			t.times[key] = ns
+			ns, t.times[key] = took[0], took[0]
 		}
 		total += weight * ns
 	}
 	return total, nil
 }
 
-// time returns the fastest of several runs of m.
-func (t *Table) time(ctx context.Context, m *graph.Model) (float64, error) {
-	s, err := t.eng.Open(m)
-	if err != nil {
-		return 0, err
+// time returns the fastest of several runs of each of models.
+func (t *Table) time(ctx context.Context, models ...*graph.Model) ([]float64, error) {
+	runs, best := make([]func() error, len(models)), make([]float64, len(models))
+	for i, m := range models {
+		s, err := t.eng.Open(m)
+		if err != nil {
+			return nil, err
+		}
+		defer s.Close()
+		feeds, err := engine.Inputs(m, 1, 1)
+		if err != nil {
+			return nil, err
+		}
+		call, err := s.Bind(ctx, feeds)
+		if err != nil {
+			return nil, err
+		}
+		defer call.Close()
+		runs[i], best[i] = call.Run, math.Inf(1)
 	}
-	defer s.Close()
-	feeds, err := engine.Inputs(m, 1, 1)
-	if err != nil {
-		return 0, err
-	}
-	call, err := s.Bind(ctx, feeds)
-	if err != nil {
-		return 0, err
-	}
-	defer call.Close()
-	best := math.Inf(1)
 	begin := time.Now()
-	for i := 0; i < runsAtLeast || time.Since(begin) < longEnough; i++ {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		start := time.Now()
-		if err := call.Run(); err != nil {
-			return 0, err
-		}
-		if took := float64(time.Since(start)); i > 0 {
-			best = min(best, took)
+	for n := 0; n < runsAtLeast*len(models) || time.Since(begin) < longEnough; n++ {
+		for i, run := range runs {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			start := time.Now()
+			if err := run(); err != nil {
+				return nil, err
+			}
+			if took := float64(time.Since(start)); n > 0 {
+				best[i] = min(best[i], took)
+			}
 		}
 	}
 	return best, nil
