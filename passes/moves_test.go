@@ -102,6 +102,7 @@ func TestRemovedEqualsSilent(t *testing.T) {
 func removeHeads(t *testing.T, m *graph.Model, s *attention.Spectrum, shapes *engine.Shapes, rng *rand.Rand, ref *reference) float64 {
 	t.Helper()
 	a := s.Site
+	qk, vo := a.UnitMACs(shapes)
 	keep := some(rng, a.Heads)
 	for h, rows := range a.Out.Rows(a.VODim) {
 		if !slices.Contains(keep, h) {
@@ -117,7 +118,6 @@ func removeHeads(t *testing.T, m *graph.Model, s *attention.Spectrum, shapes *en
 	if err := slim.Prune(m, width, 0); err != nil {
 		t.Fatal(err)
 	}
-	qk, vo := a.UnitMACs(shapes)
 	left := float64(len(keep)) / float64(a.Heads)
 	return qk*(float64(a.QKDim)-left*float64(width)) + vo*float64(a.VODim)*(1-left)
 }
