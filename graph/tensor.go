@@ -303,10 +303,14 @@ func (t *Tensor) Ints() ([]int64, error) {
 	}
 	out := make([]int64, t.Len())
 	le := binary.LittleEndian
+	if t.Type == Int64 || t.Type == Uint64 {
+		for i := range out {
+			out[i] = int64(le.Uint64(t.Data[8*i:]))
+		}
+		return out, nil
+	}
 	for i := range out {
 		switch t.Type {
-		case Int64, Uint64:
-			out[i] = int64(le.Uint64(t.Data[8*i:]))
 		case Int32:
 			out[i] = int64(int32(le.Uint32(t.Data[4*i:])))
 		case Uint32:

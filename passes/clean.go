@@ -126,7 +126,7 @@ func runStructure(ctx context.Context, s *State) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.ViT, s.BaseMACs, s.Base, s.Before = vit, float64(c.MACs), widths(vit), widths(vit)
+	s.ViT, s.BaseCost, s.Base, s.Before = vit, c, widths(vit), widths(vit)
 	s.Cleaned, s.Times = s.Model.Clone(), latency.New(s.Engine, kernelStep)
 	return counted(len(vit.Blocks), "blocks"), nil
 }

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"nuwa/graph"
+	"nuwa/internal/cost"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 	"nuwa/internal/latency"
@@ -64,7 +65,7 @@ type State struct {
 	Targets  []float64             // what the logit for other classes should be, per sample of Options.Other.Fit
 	Other    *focus.Other          // the logit for other classes; nil without
 	Logits   *mat.Dense            // of the base on the calibration samples, a row each; nil unless the recipe asks for it
-	BaseMACs float64               // of the whole model as imported
+	BaseCost cost.Cost             // of the whole model as imported
 	Cleaned  *graph.Model          // the model as it was when its structure was found
 	Times    *latency.Table        // of parts of it here, shared by all forks
 	Saved    float64               // the share that the sensitivity allocation saves, as it predicts
@@ -77,6 +78,7 @@ type State struct {
 	// which fills it, and keeps that; nil keeps nothing.
 	Memo func(what string, into any, find func() error) error
 
+	cost  *cost.Cost                 // of Model, when nothing but its widths is open; nil when not known
 	costs *engine.Shapes             // that parts are priced by, once widths are planned
 	ran   []string                   // passes that have run
 	known []map[string]*graph.Tensor // outputs of Model on the inputs of proofs; nil when not known

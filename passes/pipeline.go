@@ -62,7 +62,7 @@ var Learning = []Pass{
 	{Name: "sense", Doc: "gather how activations are distributed and how much the loss feels errors", Effect: Reads, Run: runSense, After: []Order{
 		{"structure", "heads and hidden layers must be known"},
 		{"focus", "what counts is the loss over the wanted classes"}}},
-	{Name: "decompose", Doc: "decompose the products of every head", Effect: Reads, Run: runDecompose, After: []Order{
+	{Name: "decompose", Doc: "decompose the products of every head, and order the neurons of every hidden layer", Effect: Reads, Run: runDecompose, After: []Order{
 		{"structure", "heads must be known"},
 		{"purify", "the structure is found anew when neurons went"},
 		{"sense", "what is truncated may be weighed by data"}}},

@@ -33,20 +33,21 @@ func runPlan(ctx context.Context, s *State) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	base := float64(s.BaseCost.MACs)
 	rule := allocate.Rho(s.Options.Rate)
 	if s.Options.Split > 0 {
 		rule = max(0, 1-(1-rule)*s.Options.Split)
 	}
 	rho := rule
 	now := s.planAttention(rho, float64(c.MACs))
-	for step := 1.0; 1-now/s.BaseMACs > s.Options.Rate+allocate.Tolerance && step > 0; step -= 0.02 {
+	for step := 1.0; 1-now/base > s.Options.Rate+allocate.Tolerance && step > 0; step -= 0.02 {
 		rho = 1 - (1-rule)*step
 		now = s.planAttention(rho, float64(c.MACs))
 	}
 	if rho != rule {
 		s.note("attention alone would go past the rate: it keeps %.4f of the squared singular values instead of %.4f", rho, rule)
 	}
-	p := allocate.Problem{Base: s.BaseMACs, Now: now, Rate: s.Options.Rate, Align: s.Options.Align}
+	p := allocate.Problem{Base: base, Now: now, Rate: s.Options.Rate, Align: s.Options.Align}
 	var at []int
 	for i, b := range s.ViT.Blocks {
 		if b.MLP != nil {

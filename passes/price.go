@@ -24,8 +24,8 @@ type price struct {
 var prices = map[string]price{
 	CostMACs: {
 		whole: func(ctx context.Context, s *State, m *graph.Model) (base, now float64, err error) {
-			a, b, err := s.compared(ctx, m)
-			return float64(a.MACs), float64(b.MACs), err
+			c, err := s.counted(ctx, m)
+			return float64(s.BaseCost.MACs), float64(c.MACs), err
 		},
 		attention: func(_ context.Context, s *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
 			uq, uv := a.UnitMACs(s.costs)
@@ -37,8 +37,8 @@ var prices = map[string]price{
 	},
 	CostParameters: {
 		whole: func(ctx context.Context, s *State, m *graph.Model) (base, now float64, err error) {
-			a, b, err := s.compared(ctx, m)
-			return float64(a.Params), float64(b.Params), err
+			c, err := s.counted(ctx, m)
+			return float64(s.BaseCost.Params), float64(c.Params), err
 		},
 		attention: func(_ context.Context, _ *State, a *structure.Attention, heads, qk, vo int) (float64, error) {
 			uq, uv := a.UnitParams()
@@ -61,21 +61,16 @@ var prices = map[string]price{
 	},
 }
 
-// counted counts what m costs.
+// counted counts what m costs, which widths are planned for.
 func (s *State) counted(ctx context.Context, m *graph.Model) (cost.Cost, error) {
+	if m == s.Model && s.cost != nil {
+		return *s.cost, nil
+	}
 	shapes, err := s.Engine.Shapes(ctx, m)
 	if err != nil {
 		return cost.Cost{}, err
 	}
 	return cost.Of(m, shapes)
-}
-
-// compared counts what the base costs, and what m does.
-func (s *State) compared(ctx context.Context, m *graph.Model) (base, now cost.Cost, err error) {
-	if base, err = s.counted(ctx, s.Cleaned); err == nil {
-		now, err = s.counted(ctx, m)
-	}
-	return base, now, err
 }
 
 // attentionTime adds up the linear maps around the heads of a, and what they do.

@@ -75,7 +75,7 @@ func TestAnyCombinationOfStrategies(t *testing.T) {
 			t.Errorf("%+v: %v", r, err)
 			continue
 		}
-		rate := 1 - macs(t, s.Model)/s.BaseMACs
+		rate := 1 - macs(t, s.Model)/float64(s.BaseCost.MACs)
 		if r.Allocate == passes.AllocateSensitivity && r.Cost == passes.CostParameters {
 			rate = 1 - float64(counted(t, s.Model).Params)/float64(counted(t, s.Cleaned).Params)
 		}

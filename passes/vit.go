@@ -12,11 +12,18 @@ import (
 	"nuwa/passes/structure"
 )
 
-func runDecompose(_ context.Context, s *State) (string, error) {
+func runDecompose(ctx context.Context, s *State) (string, error) {
 	if s.Options.Rate == 0 && s.Options.Fixed == nil {
 		return "", nil
 	}
-	err := s.orderHeads()
+	s.cost = nil
+	c, err := s.counted(ctx, s.Model)
+	if err == nil {
+		s.cost, err = &c, s.orderHeads()
+	}
+	if err == nil {
+		err = s.orderNeurons()
+	}
 	if err != nil {
 		return "", err
 	}
@@ -47,6 +54,26 @@ func (s *State) orderHeads() error {
 		if s.Heads[i], err = attention.NewHeads(a, s.Evidence[i], s.ViT.Shapes); err != nil {
 			return fmt.Errorf("attention %d: %w", i, err)
 		}
+	}
+	return nil
+}
+
+// orderNeurons finds out in which order the neurons of hidden layers may go, for
+// widths that compete.
+func (s *State) orderNeurons() error {
+	if s.Options.Recipe.Allocate != AllocateSensitivity || s.Hidden == nil {
+		return nil
+	}
+	var paths []*mlp.Path
+	err := s.remember("order of hidden neurons", &paths, func() (err error) {
+		paths, err = s.paths()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, p := range paths {
+		s.Hidden[i].Use(p)
 	}
 	return nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"nuwa/exporter"
 	"nuwa/graph"
 	"nuwa/internal/fault"
+	"nuwa/internal/ort"
 )
 
 // Size is one dimension of a value as a function of the batch size B:
@@ -97,15 +99,38 @@ func (e *Engine) elemTypes(m *graph.Model) (map[string]graph.DType, error) {
 	if len(c.Graph.Outputs()) == 0 {
 		return types, nil
 	}
-	s, err := e.openLight(c)
+	outputs, err := e.outputTypes(c)
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
-	for _, info := range s.Outputs() {
+	for _, info := range outputs {
 		types[info.Name] = info.Type
 	}
 	return types, nil
+}
+
+// outputTypes returns the types of m's outputs. The large weights are left out,
+// unless ONNX Runtime needs to know one of them.
+func (e *Engine) outputTypes(m *graph.Model) ([]ort.Info, error) {
+	if err := Safe(m); err != nil {
+		return nil, err
+	}
+	c := m.Clone()
+	weights, err := lift(c.Graph)
+	if err != nil {
+		return nil, err
+	}
+	data, err := exporter.Encode(c)
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := ort.OutputTypes(data, ort.Options{})
+	if len(weights) > 0 && fault.KindOf(err) == fault.Runtime {
+		if data, err = exporter.Encode(m); err == nil {
+			outputs, err = ort.OutputTypes(data, ort.Options{})
+		}
+	}
+	return outputs, err
 }
 
 // dropOutputs makes g return nothing and forget the shapes that it declares. It

@@ -43,11 +43,11 @@ func (o Options) fail(err error) error {
 }
 
 // What the binding puts before ONNX Runtime's message, outermost first.
-var wrappers = []string{"Error creating C session: ", "Error creating temporary session: ", "Error running network: ", "Error creating tensor from ort: "}
+var wrappers = []string{"Error loading temporary session: ", "Error creating C session: ", "Error running network: ", "Error creating tensor from ort: "}
 
 // What ONNX Runtime puts before the message of a kernel, once for each graph
 // that the kernel is nested in.
-var status = regexp.MustCompile(`(?s)^Non-zero status code returned while running .* Status Message: |\[ONNXRuntimeError\] : \d+ : `)
+var status = regexp.MustCompile(`(?s)^Non-zero status code returned while running .* Status Message: |\[ONNXRuntimeError\] : \d+ : |Load model from \S+ failed:`)
 
 // Where in ONNX Runtime's own sources a message comes from: a path with a line
 // number, and the C++ signature that follows it.

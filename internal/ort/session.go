@@ -93,8 +93,7 @@ func NewSession(model []byte, opt Options) (*Session, error) {
 	}
 	sig, err := readSignature(model)
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.Model, File: opt.Name, Got: fmt.Sprintf("%d bytes that are not an ONNX model", len(model)),
-			Err: err, Remedy: "the file is damaged or of another format; export the model again"}
+		return nil, opt.unreadable(model, err)
 	}
 	s := &Session{opt: opt, outputs: sig.outputs, feeds: sig.inputs, native: &native{}}
 	for _, in := range sig.inputs {
@@ -107,7 +106,7 @@ func NewSession(model []byte, opt Options) (*Session, error) {
 		s.feeds = []Info{none}
 		model = slices.Concat(model, unusedInput(none.Name))
 	}
-	if err := s.declareOutputs(model); err != nil {
+	if err := opt.declare(model, s.outputs); err != nil {
 		return nil, err
 	}
 	for _, o := range s.outputs {
@@ -149,32 +148,74 @@ func (o Options) create(model []byte, inputs, outputs []string, profileDir strin
 	return d, nil
 }
 
-// declareOutputs fills in the types of outputs whose type the model leaves
-// out, from what ONNX Runtime infers.
-func (s *Session) declareOutputs(model []byte) error {
+// declare fills in the types of outputs whose type the model leaves out, from
+// what ONNX Runtime infers.
+func (o Options) declare(model []byte, outputs []Info) error {
 	missing := func(i Info) bool { return i.Kind == UnknownKind }
-	if !slices.ContainsFunc(s.outputs, missing) {
+	if !slices.ContainsFunc(outputs, missing) {
 		return nil
 	}
-	_, inferred, err := ort.GetInputOutputInfoWithONNXData(model)
+	inferred, err := o.infer(model)
 	if err != nil {
-		return s.opt.fail(err)
+		return err
 	}
-	for i, o := range s.outputs {
-		if !missing(o) {
+	of := map[string]ort.InputOutputInfo{}
+	for _, x := range inferred {
+		of[x.Name] = x
+	}
+	for i, out := range outputs {
+		x, ok := of[out.Name]
+		if !missing(out) || !ok {
 			continue
 		}
-		at := slices.IndexFunc(inferred, func(x ort.InputOutputInfo) bool { return x.Name == o.Name })
-		if at < 0 {
-			continue
-		}
-		s.outputs[i].Kind = map[ort.ONNXType]Kind{
+		outputs[i].Kind = map[ort.ONNXType]Kind{
 			ort.ONNXTypeTensor: TensorKind, ort.ONNXTypeSequence: SequenceKind, ort.ONNXTypeMap: MapKind,
 			ort.ONNXTypeOpaque: OpaqueKind, ort.ONNXTypeSparseTensor: SparseKind, ort.ONNXTypeOptional: OptionalKind,
-		}[inferred[at].OrtValueType]
-		s.outputs[i].Type = graph.DType(inferred[at].DataType)
+		}[x.OrtValueType]
+		outputs[i].Type = graph.DType(x.DataType)
 	}
 	return nil
+}
+
+// infer returns the outputs of a model as ONNX Runtime sees them once it has
+// loaded it, without preparing it to be run. The binding takes options for files
+// only.
+func (o Options) infer(model []byte) ([]ort.InputOutputInfo, error) {
+	f, err := os.CreateTemp("", "nuwa-*.onnx")
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.IO, Err: err, Remedy: "set TMPDIR to a folder that can be written"}
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // a leftover in the temporary folder is no error of the model
+	_, err = f.Write(model)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, &fault.Error{Kind: fault.IO, File: f.Name(), Err: err}
+	}
+	so, err := Options{Name: o.Name, Dir: o.Dir, Threads: 1, Optimize: None, LowMemory: true}.session("")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = so.Destroy() }()
+	_, outputs, err := ort.GetInputOutputInfoWithOptions(f.Name(), so)
+	return outputs, o.fail(err)
+}
+
+// OutputTypes returns the outputs of a serialized ModelProto in its order, with
+// the types that ONNX Runtime infers where the model leaves them out. Of opt,
+// only what tells where the model is from counts.
+func OutputTypes(model []byte, opt Options) ([]Info, error) {
+	if _, err := Load(""); err != nil {
+		return nil, err
+	}
+	sig, err := readSignature(model)
+	if err != nil {
+		return nil, opt.unreadable(model, err)
+	}
+	return sig.outputs, opt.declare(model, sig.outputs)
+}
+
+func (o Options) unreadable(model []byte, err error) error {
+	return &fault.Error{Kind: fault.Model, File: o.Name, Got: fmt.Sprintf("%d bytes that are not an ONNX model", len(model)),
+		Err: err, Remedy: "the file is damaged or of another format; export the model again"}
 }
 
 // Inputs returns the inputs that a run needs, in the model's order. Those that

@@ -34,14 +34,17 @@ func (e *Evidence) Path(site *structure.MLP, s *engine.Shapes) (*Path, error) {
 	return e.path, e.err
 }
 
+// Use makes p, which was found from the same statistics before, the path.
+func (e *Evidence) Use(p *Path) { e.once.Do(func() { e.path = p }) }
+
 // Path is the order in which the neurons of a layer go, and what is lost on
 // the way: each time the one whose drop costs least after all others are
 // solved again.
 type Path struct {
-	hidden int
-	rows   float64   // how many rows an image has: errors are per row
-	order  []int     // all neurons but one
-	lost   []float64 // after as many drops, per row
+	Hidden int       // how many neurons there are
+	Rows   float64   // how many rows an image has: errors are per row
+	Order  []int     // all neurons but one
+	Lost   []float64 // after as many drops, per row
 }
 
 // NewPath follows a path to its end. With F, the second moment of the gradient at the
@@ -65,27 +68,27 @@ func NewPath(site *structure.MLP, moments *linalg.Moments, f *mat.SymDense, s *e
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", site.Second.Node, err)
 	}
-	p := &Path{hidden: site.Hidden, rows: site.Second.Rows(s), lost: []float64{0}}
+	p := &Path{Hidden: site.Hidden, Rows: site.Second.Rows(s), Lost: []float64{0}}
 	for e.Left() > 1 {
 		j, _ := e.Cheapest()
 		if err := e.Drop(j); err != nil {
 			return nil, err
 		}
-		p.order, p.lost = append(p.order, j), append(p.lost, e.Cost())
+		p.Order, p.Lost = append(p.Order, j), append(p.Lost, e.Cost())
 	}
-	p.lost = append(p.lost, e.Cost()+e.Scores()[0])
+	p.Lost = append(p.Lost, e.Cost()+e.Scores()[0])
 	return p, nil
 }
 
 // Loss returns the predicted increase of the loss per image at a width from 0,
 // where the mean of what the layer gives stands in for it, up to the layer's.
-func (p *Path) Loss(width int) float64 { return p.lost[p.hidden-width] * p.rows / 2 }
+func (p *Path) Loss(width int) float64 { return p.Lost[p.Hidden-width] * p.Rows / 2 }
 
 // Kept returns the neurons that are left at a width from 1 up to the layer's,
 // ascending.
 func (p *Path) Kept(width int) []int {
-	gone := make([]bool, p.hidden)
-	for _, j := range p.order[:p.hidden-width] {
+	gone := make([]bool, p.Hidden)
+	for _, j := range p.Order[:p.Hidden-width] {
 		gone[j] = true
 	}
 	var keep []int

@@ -73,14 +73,8 @@ func decode(codes, dst, src []int64, channel int) (*layout, error) {
 			l.factors = append(l.factors, digits[i])
 		}
 	}
-	for i, c := range codes {
-		want := codes[0]
-		for a := range dst {
-			want += delta[a][int64(i)/step[a]%dst[a]]
-		}
-		if c != want {
-			return nil, errNotLayout
-		}
+	if !adds(codes, codes[0], delta) {
+		return nil, errNotLayout
 	}
 	for k := range src {
 		if reach[k] >= src[k] {
@@ -89,6 +83,29 @@ func decode(codes, dst, src []int64, channel int) (*layout, error) {
 	}
 	l.offset = origin[channel]
 	return l, l.tile(src, origin)
+}
+
+// adds reports whether every element of codes, row-major over axes as long as
+// those in delta, is base plus what delta has for its place on each axis.
+func adds(codes []int64, base int64, delta [][]int64) bool {
+	if len(delta) == 0 {
+		return codes[0] == base
+	}
+	if len(delta) == 1 {
+		for i, d := range delta[0] {
+			if codes[i] != base+d {
+				return false
+			}
+		}
+		return true
+	}
+	n := len(codes) / len(delta[0])
+	for i, d := range delta[0] {
+		if !adds(codes[i*n:(i+1)*n], base+d, delta[1:]) {
+			return false
+		}
+	}
+	return true
 }
 
 // tile orders the factors of every source axis and checks that they cover it:
