@@ -24,7 +24,9 @@ func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finish
 	if o.Strategies.Cost == "" {
 		o.Strategies.Cost = o.Budget.Cost()
 	}
-	h := &hunt{Task: t, o: o, limits: limits(o.Budget), found: &report.Found{}, slimming: slimming, finishing: finishing}
+	var c clock
+	defer c.stop()
+	h := &hunt{Task: t, o: o, limits: limits(o.Budget, &c), found: &report.Found{}, slimming: slimming, finishing: finishing}
 	for round := range rounds {
 		if err := h.search(ctx); err != nil {
 			return nil, err

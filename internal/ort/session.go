@@ -178,25 +178,31 @@ func (o Options) declare(model []byte, outputs []Info) error {
 }
 
 // infer returns the outputs of a model as ONNX Runtime sees them once it has
-// loaded it, without preparing it to be run. The binding takes options for files
-// only.
+// loaded it. Where a temporary file can be written, the model is not prepared to
+// be run: the binding takes options for files only.
 func (o Options) infer(model []byte) ([]ort.InputOutputInfo, error) {
-	f, err := os.CreateTemp("", "nuwa-*.onnx")
+	path, err := temporary(model)
+	defer func() { _ = os.Remove(path) }() // a leftover in the temporary folder is no error of the model
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.IO, Err: err, Remedy: "set TMPDIR to a folder that can be written"}
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // a leftover in the temporary folder is no error of the model
-	_, err = f.Write(model)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, &fault.Error{Kind: fault.IO, File: f.Name(), Err: err}
+		_, outputs, err := ort.GetInputOutputInfoWithONNXData(model)
+		return outputs, o.fail(err)
 	}
 	so, err := Options{Name: o.Name, Dir: o.Dir, Threads: 1, Optimize: None, LowMemory: true}.session("")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = so.Destroy() }()
-	_, outputs, err := ort.GetInputOutputInfoWithOptions(f.Name(), so)
+	_, outputs, err := ort.GetInputOutputInfoWithOptions(path, so)
 	return outputs, o.fail(err)
+}
+
+func temporary(model []byte) (path string, err error) {
+	f, err := os.CreateTemp("", "nuwa-*.onnx")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(model)
+	return f.Name(), errors.Join(err, f.Close())
 }
 
 // OutputTypes returns the outputs of a serialized ModelProto in its order, with
