@@ -70,7 +70,7 @@ type clock struct {
 // How long models are timed at least.
 const (
 	firstTime = time.Second
-	laterTime = 600 * time.Millisecond // both together
+	laterTime = 1500 * time.Millisecond // both together
 )
 
 // time returns the median time of one run of s in seconds.
