@@ -109,10 +109,18 @@ func latency(r *Result, model int) float64 {
 // seriesName says by what an entry differs from others of its task.
 func seriesName(task []*Entry, e *Entry) string {
 	var name []string
-	for _, of := range []func(*Entry) string{func(e *Entry) string { return e.Target }, func(e *Entry) string { return e.Result.Recipe }} {
+	for _, of := range []func(*Entry) string{(*Entry).target, func(e *Entry) string { return e.Result.Recipe }} {
 		if slices.ContainsFunc(task, func(o *Entry) bool { return of(o) != of(e) }) {
 			name = append(name, of(e))
 		}
 	}
 	return cmp.Or(strings.Join(name, ", "), "slim")
+}
+
+// target names the device of an entry, also of one that is of no batch.
+func (e *Entry) target() string {
+	if e.Target == "" && e.Result.Target != nil {
+		return e.Result.Target.Name
+	}
+	return e.Target
 }

@@ -111,6 +111,10 @@ func TestCurves(t *testing.T) {
 	if !strings.Contains(text, "best paper base, among the same 2") {
 		t.Errorf("no line of its own for each recipe: %s", text)
 	}
+	b.Recipe, b.Target = a.Recipe, &Target{Name: "web"}
+	if _, text = show(t, a, b, c); !strings.Contains(text, "slim web base, among the same 2") {
+		t.Errorf("no line of its own for each target: %s", text)
+	}
 }
 
 // TestSeveralClasses has images that may have several classes.
