@@ -10,8 +10,8 @@
 //
 // Times are the fastest of several runs, so that a busy machine does not count,
 // less those of a graph that does next to nothing: what a call takes is no part of
-// the time of a node within a model. What was timed once is kept. The package may import graph, internal/engine and
-// internal/fault.
+// the time of a node within a model. What was timed once is kept. The package may
+// import graph, internal/engine and internal/fault.
 package latency
 
 import (

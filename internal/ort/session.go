@@ -196,6 +196,7 @@ func (o Options) infer(model []byte) ([]ort.InputOutputInfo, error) {
 	return outputs, o.fail(err)
 }
 
+// temporary writes model to a file, which the caller removes, also after an error.
 func temporary(model []byte) (path string, err error) {
 	f, err := os.CreateTemp("", "nuwa-*.onnx")
 	if err != nil {
