@@ -12,6 +12,7 @@ import (
 
 	"nuwa"
 	"nuwa/graph"
+	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 	"nuwa/internal/linalg"
 	"nuwa/passes/attention"
@@ -28,6 +29,42 @@ func zoo(t *testing.T) []testmodels.Model {
 		t.Fatal(err)
 	}
 	return models
+}
+
+// What ONNX Runtime infers of sizes is what runs show, before and after cleaning.
+func TestZooShapes(t *testing.T) {
+	eng := &engine.Engine{Threads: 1}
+	same := func(t *testing.T, m *graph.Model) {
+		t.Helper()
+		got, err := eng.Shapes(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := eng.Observe(t.Context(), m, nil, 0, 1, 2, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range m.Graph.Nodes() {
+			for _, v := range n.Outputs() {
+				if v == nil {
+					continue
+				}
+				a, known := got.Of(v)
+				b, ran := o.Shapes.Of(v)
+				if known != ran || !slices.Equal(a, b) || got.Elem(v) != o.Shapes.Elem(v) {
+					t.Errorf("%s of %s: %v %v, where runs give %v %v", v.Name(), n.Op, got.Elem(v), a, o.Shapes.Elem(v), b)
+				}
+			}
+		}
+	}
+	for _, c := range zoo(t) {
+		t.Run(c.File, func(t *testing.T) {
+			m := passtest.Load(t, c.Path())
+			same(t, m)
+			passtest.Clean(t, m)
+			same(t, m)
+		})
+	}
 }
 
 // In every architecture all planted redundancy is found, and goes without a

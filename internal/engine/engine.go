@@ -150,21 +150,9 @@ func Inputs(m *graph.Model, batch int, seed uint64) (map[string]*graph.Tensor, e
 	rng := rand.New(rand.NewPCG(seed, 0x6e757761))
 	feeds := map[string]*graph.Tensor{}
 	for _, v := range Feeds(m) {
-		dims, ok := v.Type.Dims()
-		if !ok {
-			return nil, &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", v.Name()), Got: "type " + v.Type.String(),
-				Want: "a tensor of known rank", Remedy: "declare the input's shape when exporting"}
-		}
-		batched := BatchAxis(v)
-		for i, d := range dims {
-			switch {
-			case d < 0 && i == batched:
-				dims[i] = int64(batch)
-			case d < 0:
-				return nil, &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", v.Name()),
-					Got: fmt.Sprintf("the open dimension %d of %s", i, v.Type), Want: "a size",
-					Remedy: "give the image size with --size, or export with a fixed size"}
-			}
+		dims, err := inputDims(v, batch)
+		if err != nil {
+			return nil, err
 		}
 		t, err := random(v.Type.Elem, dims, rng)
 		if err != nil {
@@ -173,6 +161,27 @@ func Inputs(m *graph.Model, batch int, seed uint64) (map[string]*graph.Tensor, e
 		feeds[v.Name()] = t
 	}
 	return feeds, nil
+}
+
+// inputDims returns the dimensions of the input v at a batch size.
+func inputDims(v *graph.Value, batch int) ([]int64, error) {
+	dims, ok := v.Type.Dims()
+	if !ok {
+		return nil, &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", v.Name()), Got: "type " + v.Type.String(),
+			Want: "a tensor of known rank", Remedy: "declare the input's shape when exporting"}
+	}
+	batched := BatchAxis(v)
+	for i, d := range dims {
+		switch {
+		case d < 0 && i == batched:
+			dims[i] = int64(batch)
+		case d < 0:
+			return nil, &fault.Error{Kind: fault.Model, Where: fmt.Sprintf("input %q", v.Name()),
+				Got: fmt.Sprintf("the open dimension %d of %s", i, v.Type), Want: "a size",
+				Remedy: "give the image size with --size, or export with a fixed size"}
+		}
+	}
+	return dims, nil
 }
 
 // Feeds returns the inputs of m that a caller must give.

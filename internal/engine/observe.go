@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"nuwa/graph"
@@ -27,41 +28,52 @@ type Observation struct {
 // Names of values that are no tensors, or of types that nothing here reads
 // (8-bit floats, 4-bit integers, complex numbers), are left out of Values.
 func (e *Engine) Observe(ctx context.Context, m *graph.Model, names []string, seed uint64, batches ...int) (*Observation, error) {
+	return e.observe(ctx, m, nil, nil, names, seed, observed(m, batches...))
+}
+
+// observed returns the batch sizes to run m at: those wanted, or its own, which
+// counts as one.
+func observed(m *graph.Model, batches ...int) []int {
 	if !DynamicBatch(m) {
-		batches = []int{1}
+		return []int{1}
 	}
-	o := &Observation{Batches: batches}
-	types, err := e.elemTypes(m)
-	if err != nil {
-		return nil, err
+	return batches
+}
+
+// observe is Observe where the types of all values, and the sizes of some, may be
+// known already. Only what tells the rest is run.
+func (e *Engine) observe(ctx context.Context, m *graph.Model, types map[string]graph.DType, known sizes,
+	names []string, seed uint64, batches []int) (*Observation, error) {
+	if types == nil {
+		infos, err := e.infer(m, 0)
+		if err != nil {
+			return nil, err
+		}
+		types = elemTypes(infos)
 	}
 	p := newProbe(m, types)
-	for _, v := range p.values {
-		p.askShape(v)
+	for _, v := range slices.Backward(p.values) {
+		if !known.complete(v.Name()) {
+			p.askShape(v)
+		}
 	}
 	for _, name := range names {
 		p.askElements(name)
 	}
-	s, err := e.openLight(p.model)
+	seen, err := p.run(ctx, e, m, batches, seed)
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
-	seen := make([]map[string]*graph.Tensor, len(batches))
-	for i, b := range batches {
-		feeds, err := Inputs(m, b, seed)
-		if err != nil {
-			return nil, err
-		}
-		if seen[i], err = s.Run(ctx, feeds, nil); err != nil {
-			return nil, err
+	found := sizes{}
+	for _, v := range p.values {
+		if name := v.Name(); known.complete(name) {
+			found[name] = known[name]
 		}
 	}
-	o.Shapes, err = p.shapes(batches, seen)
-	if err != nil {
+	if err := p.sizes(found, seen); err != nil {
 		return nil, err
 	}
-	o.Values = make([]map[string]*graph.Tensor, len(batches))
+	o := &Observation{Batches: batches, Shapes: found.fit(batches, p.types), Values: make([]map[string]*graph.Tensor, len(batches))}
 	for i, outs := range seen {
 		if o.Values[i], err = p.elements(outs); err != nil {
 			return nil, err
@@ -77,11 +89,11 @@ func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, fe
 	if err != nil {
 		return nil, err
 	}
-	types, err := e.elemTypes(m)
+	infos, err := e.infer(m, 0)
 	if err != nil {
 		return nil, err
 	}
-	p := newProbe(m, types)
+	p := newProbe(m, elemTypes(infos))
 	for _, name := range names {
 		p.askElements(name)
 	}
@@ -188,24 +200,42 @@ func (p *probe) output(v *graph.Value, typ graph.DType) string {
 	return v.Name()
 }
 
-// shapes fits each dimension as an affine function of the batch size. A value
-// that does not follow one at every batch size is left out.
-func (p *probe) shapes(batches []int, seen []map[string]*graph.Tensor) (*Shapes, error) {
-	last := min(1, len(batches)-1)
-	s := &Shapes{Batch: [2]int{batches[0], batches[last]}, dims: map[string][]Size{}, types: p.types}
-	for name, out := range p.shape {
-		dims := make([][]int64, len(batches))
-		for i := range batches {
-			var err error
-			if dims[i], err = seen[i][out].Ints(); err != nil {
-				return nil, err
-			}
+// run runs what was asked of m at each batch size.
+func (p *probe) run(ctx context.Context, e *Engine, m *graph.Model, batches []int, seed uint64) ([]map[string]*graph.Tensor, error) {
+	seen := make([]map[string]*graph.Tensor, len(batches))
+	if len(p.model.Graph.Outputs()) == 0 {
+		return seen, nil
+	}
+	Trim(p.model.Graph)
+	s, err := e.openLight(p.model)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	for i, b := range batches {
+		feeds, err := Inputs(m, b, seed)
+		if err != nil {
+			return nil, err
 		}
-		if sizes, ok := fitSizes(batches, dims); ok {
-			s.dims[name] = sizes
+		if seen[i], err = s.Run(ctx, feeds, nil); err != nil {
+			return nil, err
 		}
 	}
-	return s, nil
+	return seen, nil
+}
+
+// sizes adds to found the dimensions that runs showed.
+func (p *probe) sizes(found sizes, seen []map[string]*graph.Tensor) error {
+	for name, out := range p.shape {
+		found[name] = make([][]int64, len(seen))
+		for i := range seen {
+			var err error
+			if found[name][i], err = seen[i][out].Ints(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func fitSizes(batches []int, dims [][]int64) ([]Size, bool) {

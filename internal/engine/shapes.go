@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"nuwa/exporter"
 	"nuwa/graph"
@@ -65,27 +67,85 @@ func (s *Shapes) Elem(v *graph.Value) graph.DType {
 	return s.types[v.Name()]
 }
 
-// Shapes infers the shape of every value by execution: a copy of m in which
-// each value is followed by Shape is run at two batch sizes. Element types are
-// those that ONNX Runtime infers when it loads the model.
+// Shapes finds the sizes of all values of m. ONNX Runtime infers them when it loads
+// m for a batch of one, two and three, which costs little however large the model
+// is; what it cannot tell beforehand is run, as Observe does. Element types are
+// those that it infers.
 func (e *Engine) Shapes(ctx context.Context, m *graph.Model) (*Shapes, error) {
-	o, err := e.Observe(ctx, m, nil, 1, 2, 3)
+	batches := observed(m, 1, 2, 3)
+	known := sizes{}
+	var types map[string]graph.DType
+	for i, b := range batches {
+		infos, err := e.infer(m, b)
+		if err != nil {
+			break // a run will tell what is wrong
+		}
+		types = elemTypes(infos)
+		for name, info := range infos {
+			if known[name] == nil {
+				known[name] = make([][]int64, len(batches))
+			}
+			known[name][i] = info.Dims
+		}
+	}
+	o, err := e.observe(ctx, m, types, known, nil, 0, batches)
 	if err != nil {
 		return nil, err
 	}
 	return o.Shapes, nil
 }
 
-// elemTypes loads a copy of m that returns every value and reads the element
-// types that ONNX Runtime reports; values that are no tensors are left out.
-func (e *Engine) elemTypes(m *graph.Model) (map[string]graph.DType, error) {
-	types := map[string]graph.DType{}
+// sizes holds the dimensions of values, by name and batch size.
+type sizes map[string][][]int64
+
+// complete reports whether the dimensions of a value are known at every batch size.
+func (s sizes) complete(name string) bool {
+	return s[name] != nil && !slices.ContainsFunc(s[name], func(dims []int64) bool {
+		return dims == nil || slices.ContainsFunc(dims, func(d int64) bool { return d < 0 })
+	})
+}
+
+// fit gives each dimension as an affine function of the batch size. A value that
+// does not follow one at every batch size is left out.
+func (s sizes) fit(batches []int, types map[string]graph.DType) *Shapes {
+	last := min(1, len(batches)-1)
+	shapes := &Shapes{Batch: [2]int{batches[0], batches[last]}, dims: map[string][]Size{}, types: types}
+	for name, dims := range s {
+		if fitted, ok := fitSizes(batches, dims); ok {
+			shapes.dims[name] = fitted
+		}
+	}
+	return shapes
+}
+
+// infer loads a copy of m that returns every value and reads what ONNX Runtime
+// knows of each before it has run, for inputs of the given batch size, 0 for an
+// open one. Nothing is known of values that are no tensors.
+func (e *Engine) infer(m *graph.Model, batch int) (map[string]ort.Info, error) {
+	infos := map[string]ort.Info{}
 	c := m.Clone()
 	declared := dropOutputs(c.Graph)
 	c.Graph.Infos = nil
+	if batch > 0 {
+		for _, v := range Feeds(c) {
+			dims, err := inputDims(v, batch)
+			if err != nil {
+				return nil, err
+			}
+			fixed := make([]graph.Dim, len(dims))
+			for i, d := range dims {
+				fixed[i] = graph.Fixed(d)
+			}
+			v.Type = graph.TensorType(v.Type.Elem, fixed...)
+		}
+	}
 	for _, v := range c.Graph.Inputs() {
-		if v.Type != nil && v.Type.Kind == graph.TensorKind {
-			types[v.Name()] = v.Type.Elem
+		if v.Type == nil || v.Type.Kind != graph.TensorKind {
+			continue
+		}
+		infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem}
+		if dims, ok := v.Type.Dims(); ok {
+			infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem, Dims: dims}
 		}
 	}
 	for _, n := range c.Graph.Nodes() {
@@ -97,21 +157,19 @@ func (e *Engine) elemTypes(m *graph.Model) (map[string]graph.DType, error) {
 		}
 	}
 	if len(c.Graph.Outputs()) == 0 {
-		return types, nil
+		return infos, nil
 	}
-	outputs, err := e.outputTypes(c)
+	outputs, err := e.outputs(c)
 	if err != nil {
 		return nil, err
 	}
-	for _, info := range outputs {
-		types[info.Name] = info.Type
-	}
-	return types, nil
+	maps.Copy(infos, outputs)
+	return infos, nil
 }
 
-// outputTypes returns the types of m's outputs. The large weights are left out,
-// unless ONNX Runtime needs to know one of them.
-func (e *Engine) outputTypes(m *graph.Model) ([]ort.Info, error) {
+// outputs returns what ONNX Runtime infers of m's outputs. The large weights are
+// left out, unless it needs to know one of them.
+func (e *Engine) outputs(m *graph.Model) (map[string]ort.Info, error) {
 	if err := Safe(m); err != nil {
 		return nil, err
 	}
@@ -124,13 +182,21 @@ func (e *Engine) outputTypes(m *graph.Model) ([]ort.Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	outputs, err := ort.OutputTypes(data, ort.Options{})
+	outputs, err := ort.Outputs(data, ort.Options{})
 	if len(weights) > 0 && fault.KindOf(err) == fault.Runtime {
 		if data, err = exporter.Encode(m); err == nil {
-			outputs, err = ort.OutputTypes(data, ort.Options{})
+			outputs, err = ort.Outputs(data, ort.Options{})
 		}
 	}
 	return outputs, err
+}
+
+func elemTypes(infos map[string]ort.Info) map[string]graph.DType {
+	types := map[string]graph.DType{}
+	for name, info := range infos {
+		types[name] = info.Type
+	}
+	return types
 }
 
 // dropOutputs makes g return nothing and forget the shapes that it declares. It

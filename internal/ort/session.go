@@ -148,44 +148,35 @@ func (o Options) create(model []byte, inputs, outputs []string, profileDir strin
 	return d, nil
 }
 
-// declare fills in the types of outputs whose type the model leaves out, from
+// declare fills in the types that the model leaves out of the given outputs, from
 // what ONNX Runtime infers.
 func (o Options) declare(model []byte, outputs []Info) error {
-	missing := func(i Info) bool { return i.Kind == UnknownKind }
-	if !slices.ContainsFunc(outputs, missing) {
+	if !slices.ContainsFunc(outputs, undeclared) {
 		return nil
 	}
 	inferred, err := o.infer(model)
 	if err != nil {
 		return err
 	}
-	of := map[string]ort.InputOutputInfo{}
-	for _, x := range inferred {
-		of[x.Name] = x
-	}
 	for i, out := range outputs {
-		x, ok := of[out.Name]
-		if !missing(out) || !ok {
-			continue
+		if x, ok := inferred[out.Name]; ok && undeclared(out) {
+			outputs[i].Kind, outputs[i].Type = x.Kind, x.Type
 		}
-		outputs[i].Kind = map[ort.ONNXType]Kind{
-			ort.ONNXTypeTensor: TensorKind, ort.ONNXTypeSequence: SequenceKind, ort.ONNXTypeMap: MapKind,
-			ort.ONNXTypeOpaque: OpaqueKind, ort.ONNXTypeSparseTensor: SparseKind, ort.ONNXTypeOptional: OptionalKind,
-		}[x.OrtValueType]
-		outputs[i].Type = graph.DType(x.DataType)
 	}
 	return nil
 }
 
+func undeclared(i Info) bool { return i.Kind == UnknownKind }
+
 // infer returns the outputs of a model as ONNX Runtime sees them once it has
-// loaded it. Where a temporary file can be written, the model is not prepared to
-// be run: the binding takes options for files only.
-func (o Options) infer(model []byte) ([]ort.InputOutputInfo, error) {
+// loaded it, by name. Where a temporary file can be written, the model is not
+// prepared to be run: the binding takes options for files only.
+func (o Options) infer(model []byte) (map[string]Info, error) {
 	path, err := temporary(model)
 	defer func() { _ = os.Remove(path) }() // a leftover in the temporary folder is no error of the model
 	if err != nil {
 		_, outputs, err := ort.GetInputOutputInfoWithONNXData(model)
-		return outputs, o.fail(err)
+		return infos(outputs), o.fail(err)
 	}
 	so, err := Options{Name: o.Name, Dir: o.Dir, Threads: 1, Optimize: None, LowMemory: true}.session("")
 	if err != nil {
@@ -193,7 +184,24 @@ func (o Options) infer(model []byte) ([]ort.InputOutputInfo, error) {
 	}
 	defer func() { _ = so.Destroy() }()
 	_, outputs, err := ort.GetInputOutputInfoWithOptions(path, so)
-	return outputs, o.fail(err)
+	return infos(outputs), o.fail(err)
+}
+
+// infos translates what the binding tells. It does not tell scalars from tensors
+// of unknown rank.
+func infos(outputs []ort.InputOutputInfo) map[string]Info {
+	of := map[string]Info{}
+	for _, x := range outputs {
+		info := Info{Name: x.Name, Type: graph.DType(x.DataType), Kind: map[ort.ONNXType]Kind{
+			ort.ONNXTypeTensor: TensorKind, ort.ONNXTypeSequence: SequenceKind, ort.ONNXTypeMap: MapKind,
+			ort.ONNXTypeOpaque: OpaqueKind, ort.ONNXTypeSparseTensor: SparseKind, ort.ONNXTypeOptional: OptionalKind,
+		}[x.OrtValueType]}
+		if len(x.Dimensions) > 0 {
+			info.Dims = x.Dimensions
+		}
+		of[x.Name] = info
+	}
+	return of
 }
 
 // temporary writes model to a file, which the caller removes, also after an error.
@@ -206,18 +214,14 @@ func temporary(model []byte) (path string, err error) {
 	return f.Name(), errors.Join(err, f.Close())
 }
 
-// OutputTypes returns the outputs of a serialized ModelProto in its order, with
-// the types that ONNX Runtime infers where the model leaves them out. Of opt,
-// only what tells where the model is from counts.
-func OutputTypes(model []byte, opt Options) ([]Info, error) {
+// Outputs returns what ONNX Runtime infers of the outputs of a serialized
+// ModelProto, by name. Dims is nil for scalars and where the rank is not known. Of
+// opt, only what tells where the model is from counts.
+func Outputs(model []byte, opt Options) (map[string]Info, error) {
 	if _, err := Load(""); err != nil {
 		return nil, err
 	}
-	sig, err := readSignature(model)
-	if err != nil {
-		return nil, opt.unreadable(model, err)
-	}
-	return sig.outputs, opt.declare(model, sig.outputs)
+	return opt.infer(model)
 }
 
 func (o Options) unreadable(model []byte, err error) error {
