@@ -52,13 +52,15 @@ func (e *Engine) observe(ctx context.Context, m *graph.Model, types map[string]g
 		types = elemTypes(infos)
 	}
 	p := newProbe(m, types)
+	for _, name := range names {
+		p.askElements(name)
+	}
+	// ONNX Runtime runs what the last node needs first. In this order the size of
+	// each value is taken as soon as it is there, and its memory given back.
 	for _, v := range slices.Backward(p.values) {
 		if !known.complete(v.Name()) {
 			p.askShape(v)
 		}
-	}
-	for _, name := range names {
-		p.askElements(name)
 	}
 	seen, err := p.run(ctx, e, m, batches, seed)
 	if err != nil {
