@@ -12,7 +12,7 @@ import (
 
 // Manager runs passes and checks each.
 type Manager struct {
-	SkipProof bool // do not run exact passes before and after
+	SkipProof bool // do not run models before and after a pass: ONNX Runtime only loads them
 }
 
 // Report is what one pass did.

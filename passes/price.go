@@ -2,6 +2,7 @@ package passes
 
 import (
 	"context"
+	"fmt"
 
 	"nuwa/graph"
 	"nuwa/internal/cost"
@@ -50,11 +51,11 @@ var prices = map[string]price{
 	},
 	CostLatency: {
 		whole: func(ctx context.Context, s *State, m *graph.Model) (base, now float64, err error) {
-			ns, err := s.Times.Whole(ctx, s.Cleaned, m)
+			c, err := s.counted(ctx, m)
 			if err != nil {
 				return 0, 0, err
 			}
-			return ns[0], ns[1], nil
+			return s.Times.Whole(ctx, fmt.Sprint(c), s.Cleaned, m) // all sizes of a task start from the same times
 		},
 		attention: attentionTime,
 		hidden:    hiddenTime,

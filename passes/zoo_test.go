@@ -32,6 +32,7 @@ func zoo(t *testing.T) []testmodels.Model {
 }
 
 // What ONNX Runtime infers of sizes is what runs show, before and after cleaning.
+// Every fourth model is tried, all with NUWA_ZOO=all.
 func TestZooShapes(t *testing.T) {
 	eng := &engine.Engine{Threads: 1}
 	same := func(t *testing.T, m *graph.Model) {
@@ -57,7 +58,10 @@ func TestZooShapes(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range zoo(t) {
+	for i, c := range zoo(t) {
+		if i%4 != 0 && os.Getenv("NUWA_ZOO") != "all" {
+			continue
+		}
 		t.Run(c.File, func(t *testing.T) {
 			m := passtest.Load(t, c.Path())
 			same(t, m)

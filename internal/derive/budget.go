@@ -2,7 +2,10 @@ package derive
 
 import (
 	"context"
+	"slices"
 	"time"
+
+	"gonum.org/v1/gonum/stat"
 
 	"nuwa/exporter"
 	"nuwa/internal/cost"
@@ -60,11 +63,11 @@ func (s *Slim) latency(ctx context.Context) (float64, error) {
 }
 
 // clock times models one after another. Each but the first is timed in turns with
-// the first, and takes its part of what that took: so a load on the machine that
-// comes and goes does not count.
+// the first, and takes its part of what that took in the median of all turns: so
+// a load on the machine that comes and goes does not count.
 type clock struct {
-	first   *measure.Model
-	seconds float64 // what the first takes
+	first *measure.Model
+	took  []float64 // seconds that the first took, turn by turn
 }
 
 // How long models are timed at least.
@@ -83,22 +86,23 @@ func (c *clock) time(ctx context.Context, s *Slim) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	opt := measure.BenchOptions{Seed: s.o.Seed, Image: modelfile.ImageDims(s.State.Model), MinTime: firstTime}
+	opt := measure.BenchOptions{Seed: s.o.Seed, Image: modelfile.ImageDims(s.State.Model), MinTime: laterTime}
+	turn := []*measure.Model{c.first, m}
 	if c.first == nil {
-		c.first = m
-		b, err := measure.Bench(ctx, []*measure.Model{m}, opt)
-		if err == nil {
-			c.seconds = b.Models[0].Median.Seconds()
-		}
-		return c.seconds, err
+		c.first, turn, opt.MinTime = m, []*measure.Model{m}, firstTime
+	} else {
+		defer m.Close()
 	}
-	defer m.Close()
-	opt.MinTime = laterTime
-	b, err := measure.Bench(ctx, []*measure.Model{c.first, m}, opt)
+	b, err := measure.Bench(ctx, turn, opt)
 	if err != nil {
 		return 0, err
 	}
-	return c.seconds / b.Speedups[0].Median, nil
+	c.took = append(c.took, b.Models[0].Median.Seconds())
+	seconds := stat.Quantile(0.5, stat.Empirical, slices.Sorted(slices.Values(c.took)), nil)
+	if len(turn) == 1 {
+		return seconds, nil
+	}
+	return seconds / b.Speedups[0].Median, nil
 }
 
 func (c *clock) stop() {

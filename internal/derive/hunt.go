@@ -21,19 +21,26 @@ func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finish
 	if o.Budget.IsZero() {
 		return NewSize(ctx, t, o, 0, slimming)
 	}
-	if o.Strategies.Cost == "" {
+	free := o.Strategies.Cost == ""
+	if free {
 		o.Strategies.Cost = o.Budget.Cost()
 	}
 	var c clock
 	defer c.stop()
-	h := &hunt{Task: t, o: o, limits: limits(o.Budget, &c), found: &report.Found{}, slimming: slimming, finishing: finishing}
+	h := &hunt{Task: t, o: o, free: free, limits: limits(o.Budget, &c), found: &report.Found{}, slimming: slimming, finishing: finishing}
 	for round := range rounds {
 		if err := h.search(ctx); err != nil {
 			return nil, err
 		}
-		if settled, err := h.settled(ctx); err != nil {
+		settled, err := h.settled(ctx)
+		if err != nil {
 			return nil, err
-		} else if settled || round == rounds-1 {
+		}
+		confirmed, err := h.confirmed(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if settled && confirmed || round == rounds-1 {
 			break
 		}
 	}
@@ -42,13 +49,19 @@ func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finish
 }
 
 // rounds limits how often a search is made anew because the size that it found
-// has to be quantized otherwise than it supposed.
+// has to be quantized otherwise than it supposed, or is timed otherwise.
 const rounds = 3
+
+// drift is how far the time of the size that was found may be from the limit when
+// it is timed once more, as a part of it: the machine may have been slower or
+// faster when the search began.
+const drift = 0.1
 
 // hunt is a search for the size that a budget asks for.
 type hunt struct {
 	*task.Task
 	o                   task.Options
+	free                bool // what parts compete for is not asked for
 	limits              []limit
 	found               *report.Found
 	slimming, finishing []passes.Pass
@@ -59,19 +72,28 @@ type hunt struct {
 }
 
 // search finds the best size that meets the limits. Where latency is one of them,
-// merging half as many tokens, or none, is tried as well.
+// merging half as many tokens, or none, is tried as well, and having parts compete
+// for MACs: what they are timed to take by themselves does not tell all.
 func (h *hunt) search(ctx context.Context) error {
-	merge := h.o.Merge
-	defer func() { h.o.Merge = merge }()
-	if err := h.rates(ctx); err != nil || merge == 0 || h.o.Budget.MaxLatency == 0 {
-		return err
-	}
-	var ways []func() error
-	for _, fewer := range []int{merge / 2, 0} {
+	asked := h.o
+	defer func() { h.o = asked }()
+	h.best = nil
+	ways := []func() error{func() error { return h.rates(ctx) }}
+	way := func(change func(o *task.Options)) {
 		ways = append(ways, func() error {
-			h.o.Merge = fewer
+			h.o = asked
+			change(&h.o)
 			return h.rates(ctx)
 		})
+	}
+	if h.o.Budget.MaxLatency > 0 {
+		if merge := h.o.Merge; merge > 0 {
+			way(func(o *task.Options) { o.Merge = merge / 2 })
+			way(func(o *task.Options) { o.Merge = 0 })
+		}
+		if h.free && h.o.Strategies.Cost == passes.CostLatency && task.RecipeOf(h.o).Allocate == passes.AllocateSensitivity {
+			way(func(o *task.Options) { o.Strategies.Cost = passes.CostMACs })
+		}
 	}
 	return h.better(ctx, ways)
 }
@@ -115,13 +137,38 @@ func (h *hunt) settled(ctx context.Context) (bool, error) {
 	return !more, nil
 }
 
+// confirmed times the size that was found once more, by all that is known of the
+// machine by then, and reports whether it is as fast as it has to be and hardly
+// faster.
+func (h *hunt) confirmed(ctx context.Context) (bool, error) {
+	for i, l := range h.limits {
+		if l.What != "latency" {
+			continue
+		}
+		met, err := l.measure(ctx, h.slim)
+		if err != nil {
+			return false, err
+		}
+		was := h.found.Limits[i].Met
+		h.found.Limits[i].Met = met
+		again := report.Trial{Rate: h.best.state.Options.Rate, Cost: h.best.state.Options.Recipe.Cost, Split: h.best.state.Options.Split, Merge: h.best.state.Options.Merge}
+		for _, l := range h.found.Limits {
+			again.Values = append(again.Values, l.Met)
+		}
+		h.found.Trials = append(h.found.Trials, again)
+		h.o.Log.Info("budget", "what", l.What, "found", was, "again", met)
+		return met <= l.Bound*(1+drift/2) && (met >= l.Bound*(1-drift) || met >= was*(1-drift)), nil
+	}
+	return true, nil
+}
+
 // try makes a model and returns by how much it misses the limits. The best of
 // those that meet them is kept: the one of lowest rate, or, for an accuracy, of
 // highest. split is how the recipe's rule is departed from; 0 for not at all.
 func (h *hunt) try(ctx context.Context, rate, split float64) (excess float64, err error) {
 	at := h.o
 	at.Rate, at.Budget = rate, task.Budget{}
-	trial := report.Trial{Rate: rate, Split: split, Merge: at.Merge}
+	trial := report.Trial{Rate: rate, Cost: task.RecipeOf(at).Cost, Split: split, Merge: at.Merge}
 	s, err := NewSize(ctx, h.Task, at, split, h.slimming)
 	if fault.KindOf(err) == fault.Unreachable {
 		h.found.Trials = append(h.found.Trials, trial)
@@ -192,36 +239,62 @@ func (h *hunt) splits(ctx context.Context) error {
 	return h.better(ctx, ways)
 }
 
-// better goes other ways as well and keeps, of what they lead to and the best so
-// far, what is most accurate on images set apart for choosing.
+// better goes all ways and keeps, of what they and h.best lead to, what is most
+// accurate on images set apart for choosing; the first where there are none. It
+// fails where the first way does and nothing else leads anywhere.
 func (h *hunt) better(ctx context.Context, ways []func() error) error {
-	quality, err := h.slim.validate(ctx)
-	if fault.KindOf(err) == fault.Data {
-		return nil
+	type found struct {
+		best   *Size
+		slim   *Slim
+		limits []report.Limit
 	}
-	if err != nil {
-		return err
+	kept, quality, blind := found{h.best, h.slim, h.found.Limits}, math.Inf(-1), false
+	judge := func() (q float64, err error) {
+		if len(ways) == 1 && kept.best == nil {
+			return 0, nil // there is nothing to choose from
+		}
+		q, err = h.slim.validate(ctx)
+		blind = fault.KindOf(err) == fault.Data
+		if blind {
+			return 0, nil
+		}
+		return q, err
 	}
-	best, limits, kept := h.best, h.found.Limits, h.slim
+	if kept.best != nil {
+		var err error
+		if quality, err = judge(); err != nil || blind {
+			return err
+		}
+	}
+	var failed error
 	for _, way := range ways {
 		h.best = nil
 		switch err := way(); {
 		case errors.Is(err, search.ErrBeyond), fault.KindOf(err) == fault.Unreachable:
+			if failed == nil {
+				failed = err
+			}
 			continue
 		case err != nil:
 			return err
 		case h.best == nil: // it does not meet the limits
 			continue
 		}
-		q, err := h.slim.validate(ctx)
+		q, err := judge()
 		if err != nil {
 			return err
 		}
-		if q > quality {
-			quality, best, limits, kept = q, h.best, h.found.Limits, h.slim
+		if kept.best == nil || q > quality {
+			kept, quality = found{h.best, h.slim, h.found.Limits}, q
+		}
+		if blind {
+			break
 		}
 	}
-	h.best, h.found.Limits, h.slim = best, limits, kept
+	h.best, h.slim, h.found.Limits = kept.best, kept.slim, kept.limits
+	if h.best == nil {
+		return failed
+	}
 	return nil
 }
 

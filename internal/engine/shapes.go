@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"nuwa/exporter"
 	"nuwa/graph"
@@ -182,13 +184,44 @@ func (e *Engine) outputs(m *graph.Model) (map[string]ort.Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	outputs, err := ort.Outputs(data, ort.Options{})
+	outputs, err := e.inferred.of(data)
 	if len(weights) > 0 && fault.KindOf(err) == fault.Runtime {
 		if data, err = exporter.Encode(m); err == nil {
 			outputs, err = ort.Outputs(data, ort.Options{})
 		}
 	}
 	return outputs, err
+}
+
+// memo holds what was inferred of models lately: passes ask again and again.
+type memo struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]map[string]ort.Info
+}
+
+// memoModels is how many models a memo holds at most.
+const memoModels = 64
+
+// of returns ort.Outputs of a serialized model.
+func (m *memo) of(model []byte) (map[string]ort.Info, error) {
+	key := sha256.Sum256(model)
+	m.mu.Lock()
+	found := m.known[key]
+	m.mu.Unlock()
+	if found != nil {
+		return found, nil
+	}
+	found, err := ort.Outputs(model, ort.Options{})
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil || len(m.known) >= memoModels {
+		m.known = map[[sha256.Size]byte]map[string]ort.Info{}
+	}
+	m.known[key] = found
+	return found, nil
 }
 
 func elemTypes(infos map[string]ort.Info) map[string]graph.DType {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"nuwa/internal/figures"
+	"nuwa/passes"
 )
 
 // Found is how a rate was found for limits, or for an accuracy.
@@ -23,6 +24,7 @@ type Limit struct {
 // Trial is a model that was tried.
 type Trial struct {
 	Rate   float64   `json:"rate"`
+	Cost   string    `json:"cost,omitempty"`  // what the rate is a share of, and parts compete for
 	Split  float64   `json:"split,omitempty"` // factor on what the recipe\'s ρ rule has attention lose; 0 means 1
 	Merge  int       `json:"merge,omitempty"` // tokens that were merged behind each attention
 	Values []float64 `json:"values"`          // one per limit; none where the rate cannot be reached
@@ -82,6 +84,9 @@ func newTrials(r *Result) *trials {
 	}
 	for _, x := range f.Trials {
 		row := trialRow{Rate: fmt.Sprintf("%.4f", x.Rate), Chosen: len(x.Values) > 0}
+		if x.Cost != "" && x.Cost != passes.CostMACs {
+			row.Rate += " of the " + x.Cost
+		}
 		for i, l := range f.Limits {
 			if i >= len(x.Values) {
 				row.Values = append(row.Values, "not reached")

@@ -25,6 +25,19 @@ import (
 // more than once and gives the same batches each time.
 type Feeds = iter.Seq2[map[string]*graph.Tensor, error]
 
+// First gives the batches of feeds up to that which holds the n-th sample.
+func First(feeds Feeds, n int) Feeds {
+	return func(yield func(map[string]*graph.Tensor, error) bool) {
+		left := n
+		for feed, err := range feeds {
+			left -= Samples(feed)
+			if !yield(feed, err) || left <= 0 {
+				return
+			}
+		}
+	}
+}
+
 // Tap names a value to watch.
 type Tap struct {
 	Value string // the value's name

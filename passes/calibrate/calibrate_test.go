@@ -312,3 +312,22 @@ func load(t *testing.T) {
 	}
 	passtest.Load(t, cases[0].Path())
 }
+
+func TestFirst(t *testing.T) {
+	feeds := func(yield func(map[string]*graph.Tensor, error) bool) {
+		for range 5 {
+			if !yield(map[string]*graph.Tensor{"x": graph.NewTensor([]int64{4, 1}, make([]float32, 4))}, nil) {
+				return
+			}
+		}
+	}
+	for n, want := range map[int]int{1: 1, 4: 1, 5: 2, 20: 5, 99: 5} {
+		got := 0
+		for range calibrate.First(feeds, n) {
+			got++
+		}
+		if got != want {
+			t.Errorf("the first %d samples: %d batches, want %d", n, got, want)
+		}
+	}
+}
