@@ -72,9 +72,17 @@ func runRefit(ctx context.Context, s *State) (string, error) {
 	return fmt.Sprintf("classifier refitted to %s with a ridge of %g", best.Target, best.Ridge), nil
 }
 
+// quickMACs is the cost per sample from which it pays to fuse a model before it
+// runs over refitSamples.
+const quickMACs = 500e6
+
 // quick returns a model that computes the value called name alone, in the
-// operators that ONNX Runtime is fastest at; s's own where that cannot be had.
+// operators that ONNX Runtime is fastest at; s's own where that cannot be had or
+// does not pay.
 func (s *State) quick(ctx context.Context, name string) *graph.Model {
+	if s.BaseCost.MACs < quickMACs {
+		return s.Model
+	}
 	m, err := engine.Tap(s.Model, name)
 	if err != nil {
 		return s.Model
