@@ -71,26 +71,19 @@ func NewEliminator(m *Moments, w *mat.Dense, o Options) (*Eliminator, error) {
 		return nil, err
 	}
 	n, d := w.Dims()
-	c := m.Second(o.Affine)
-	scale := ridgeScale(c)
-	chol, cond, err := factorize(c, math.Max(o.Ridge, minEliminationRidge), scale)
+	inv, diag, cond, err := invert(m, o.Affine, math.Max(o.Ridge, minEliminationRidge))
 	if err != nil {
 		return nil, err
-	}
-	var inv mat.SymDense
-	if err := chol.InverseTo(&inv); err != nil {
-		return nil, fmt.Errorf("inverse of the second moment of %d neurons: %w", n, err)
 	}
 	e := &Eliminator{
 		Cond: cond, left: n, f: slices.Clone(o.Weight),
 		kept: make([]int, n), row: make([]int, n), gone: make([]bool, n),
-		inv: full(&inv), w: mat.DenseCopyOf(w), diag: make([]float64, n),
+		inv: inv, w: mat.DenseCopyOf(w), diag: diag,
 		pivot: make([]float64, n), norm: make([]float64, n),
 		v: mat.NewDense(n, panelWidth, nil), z: mat.NewDense(panelWidth, d, nil),
 	}
 	for j := range n {
 		e.kept[j], e.row[j] = j, j
-		e.diag[j] = c.At(j, j) + cond.Ridge*scale
 	}
 	e.refresh()
 	return e, nil

@@ -19,16 +19,11 @@ func EliminateGroups(m *Moments, w *mat.Dense, groups [][]int, o Options) (order
 	if err := m.check("EliminateGroups", w, o); err != nil {
 		return nil, nil, err
 	}
-	c := m.Second(o.Affine)
-	chol, _, err := factorize(c, max(o.Ridge, minEliminationRidge), ridgeScale(c))
+	inverse, _, _, err := invert(m, o.Affine, max(o.Ridge, minEliminationRidge))
 	if err != nil {
 		return nil, nil, err
 	}
-	var sym mat.SymDense
-	if err := chol.InverseTo(&sym); err != nil {
-		return nil, nil, fmt.Errorf("inverse of the second moment of %d neurons: %w", m.Dim(), err)
-	}
-	inverse, weight := full(&sym), mat.DenseCopyOf(w)
+	weight := mat.DenseCopyOf(w)
 	left := make([]int, len(groups))
 	for i := range left {
 		left[i] = i
