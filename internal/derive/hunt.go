@@ -43,6 +43,7 @@ func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finish
 		if settled && confirmed || round == rounds-1 {
 			break
 		}
+		h.known, h.o.Merge, h.o.Strategies.Cost = true, h.best.state.Options.Merge, h.best.state.Options.Recipe.Cost
 	}
 	h.best.budget, h.best.choice = h.found, h.slim.choice
 	return h.best, nil
@@ -62,6 +63,7 @@ type hunt struct {
 	*task.Task
 	o                   task.Options
 	free                bool // what parts compete for is not asked for
+	known               bool // which way is best, from an earlier round
 	limits              []limit
 	found               *report.Found
 	slimming, finishing []passes.Pass
@@ -86,7 +88,7 @@ func (h *hunt) search(ctx context.Context) error {
 			return h.rates(ctx)
 		})
 	}
-	if h.o.Budget.MaxLatency > 0 {
+	if h.o.Budget.MaxLatency > 0 && !h.known {
 		if merge := h.o.Merge; merge > 0 {
 			way(func(o *task.Options) { o.Merge = merge / 2 })
 			way(func(o *task.Options) { o.Merge = 0 })
@@ -157,7 +159,7 @@ func (h *hunt) confirmed(ctx context.Context) (bool, error) {
 		}
 		h.found.Trials = append(h.found.Trials, again)
 		h.o.Log.Info("budget", "what", l.What, "found", was, "again", met)
-		return met <= l.Bound*(1+drift/2) && (met >= l.Bound*(1-drift) || met >= was*(1-drift)), nil
+		return met <= l.Bound*(1+drift/4) && (met >= l.Bound*(1-drift) || met >= was*(1-drift)), nil
 	}
 	return true, nil
 }
