@@ -43,10 +43,13 @@ func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finish
 		if settled && confirmed || round == rounds-1 {
 			break
 		}
-		h.known, h.o.Merge, h.o.Strategies.Cost = true, h.best.state.Options.Merge, h.best.state.Options.Recipe.Cost
+		way := h.best.size.state.Options
+		h.known, h.o.Merge, h.o.Strategies.Cost = true, way.Merge, way.Recipe.Cost
 	}
-	h.best.budget, h.best.choice = h.found, h.slim.choice
-	return h.best, nil
+	s := h.best.size
+	h.found.Limits = h.best.limits
+	s.budget, s.choice = h.found, h.best.slim.choice
+	return s, nil
 }
 
 // rounds limits how often a search is made anew because the size that it found
@@ -69,8 +72,14 @@ type hunt struct {
 	slimming, finishing []passes.Pass
 
 	choice *lowering.Choice // how candidates are quantized; nil until the first was
-	best   *Size
-	slim   *Slim // a draft of best
+	best   *candidate       // nil where nothing has met the limits yet
+}
+
+// candidate is a size that meets the limits.
+type candidate struct {
+	size   *Size
+	slim   *Slim // a draft of it
+	limits []report.Limit
 }
 
 // search finds the best size that meets the limits. Where latency is one of them,
@@ -79,7 +88,6 @@ type hunt struct {
 func (h *hunt) search(ctx context.Context) error {
 	asked := h.o
 	defer func() { h.o = asked }()
-	h.best = nil
 	ways := []func() error{func() error { return h.rates(ctx) }}
 	way := func(change func(o *task.Options)) {
 		ways = append(ways, func() error {
@@ -102,7 +110,7 @@ func (h *hunt) search(ctx context.Context) error {
 
 // rates finds the best rate, and at it the best split.
 func (h *hunt) rates(ctx context.Context) error {
-	h.best, h.slim = nil, nil
+	h.best = nil
 	try := func(rate float64) (float64, error) { return h.try(ctx, rate, 0) }
 	find := search.Lowest
 	if h.o.Budget.MinAccuracy > 0 {
@@ -125,13 +133,13 @@ func (h *hunt) settled(ctx context.Context) (bool, error) {
 	if h.choice == nil {
 		return true, nil
 	}
-	h.best.choice = h.choice
-	m, err := h.best.Spell(ctx, h.slim.o, h.finishing)
+	h.best.size.choice = h.choice
+	m, err := h.best.size.Spell(ctx, h.best.slim.o, h.finishing)
 	if err != nil || lowering.Within(m.quantized.Single-m.quantized.Accuracy, lowering.DefaultDrop, m.quantized.Validated) {
 		return err == nil, err
 	}
-	h.best.choice = nil
-	if m, err = h.best.spell(ctx, h.slim.o, h.finishing, true); err != nil {
+	h.best.size.choice = nil
+	if m, err = h.best.size.spell(ctx, h.best.slim.o, h.finishing, true); err != nil {
 		return false, err
 	}
 	both, more := h.choice.Merge(*m.choice)
@@ -147,14 +155,15 @@ func (h *hunt) confirmed(ctx context.Context) (bool, error) {
 		if l.What != "latency" {
 			continue
 		}
-		met, err := l.measure(ctx, h.slim)
+		met, err := l.measure(ctx, h.best.slim)
 		if err != nil {
 			return false, err
 		}
-		was := h.found.Limits[i].Met
-		h.found.Limits[i].Met = met
-		again := report.Trial{Rate: h.best.state.Options.Rate, Cost: h.best.state.Options.Recipe.Cost, Split: h.best.state.Options.Split, Merge: h.best.state.Options.Merge}
-		for _, l := range h.found.Limits {
+		was := h.best.limits[i].Met
+		h.best.limits[i].Met = met
+		o := h.best.size.state.Options
+		again := report.Trial{Rate: o.Rate, Cost: o.Recipe.Cost, Split: o.Split, Merge: o.Merge}
+		for _, l := range h.best.limits {
 			again.Values = append(again.Values, l.Met)
 		}
 		h.found.Trials = append(h.found.Trials, again)
@@ -201,7 +210,7 @@ func (h *hunt) try(ctx context.Context, rate, split float64) (excess float64, er
 	h.found.Trials = append(h.found.Trials, trial)
 	h.o.Log.Info("budget", "rate", rate, "split", split, "excess", excess)
 	h.o.Progress("search", len(h.found.Trials), 0)
-	if h.best == nil || split > 0 || (rate > h.best.state.Options.Rate) == (h.o.Budget.MinAccuracy > 0) {
+	if h.best == nil || split > 0 || (rate > h.best.size.state.Options.Rate) == (h.o.Budget.MinAccuracy > 0) {
 		h.take(s, m, excess)
 	}
 	return excess, nil
@@ -212,9 +221,9 @@ func (h *hunt) take(s *Size, m *Slim, excess float64) {
 	if excess > 0 {
 		return
 	}
-	h.best, h.slim, h.found.Limits = s, m, nil
+	h.best = &candidate{size: s, slim: m}
 	for _, l := range h.limits {
-		h.found.Limits = append(h.found.Limits, l.Limit)
+		h.best.limits = append(h.best.limits, l.Limit)
 	}
 }
 
@@ -227,11 +236,12 @@ var others = []float64{0.5, 1.5, 2.5}
 // most accurate on images set apart for choosing. A recipe without such a rule
 // has nothing to try; without such images the rule stays.
 func (h *hunt) splits(ctx context.Context) error {
-	rate := h.best.state.Options.Rate
+	rule := h.best
+	rate := rule.size.state.Options.Rate
 	if task.RecipeOf(h.o).Allocate == passes.AllocateSensitivity || rate == 0 {
 		return nil
 	}
-	var ways []func() error
+	ways := []func() error{func() error { h.best = rule; return nil }}
 	for _, split := range others {
 		ways = append(ways, func() error {
 			_, err := h.try(ctx, rate, split)
@@ -241,35 +251,14 @@ func (h *hunt) splits(ctx context.Context) error {
 	return h.better(ctx, ways)
 }
 
-// better goes all ways and keeps, of what they and h.best lead to, what is most
-// accurate on images set apart for choosing; the first where there are none. It
-// fails where the first way does and nothing else leads anywhere.
+// better goes all ways and keeps, of what they lead to, what is most accurate on
+// images set apart for choosing; the first where there are none. It fails where
+// the first way does and nothing else leads anywhere.
 func (h *hunt) better(ctx context.Context, ways []func() error) error {
-	type found struct {
-		best   *Size
-		slim   *Slim
-		limits []report.Limit
-	}
-	kept, quality, blind := found{h.best, h.slim, h.found.Limits}, math.Inf(-1), false
-	judge := func() (q float64, err error) {
-		if len(ways) == 1 && kept.best == nil {
-			return 0, nil // there is nothing to choose from
-		}
-		q, err = h.slim.validate(ctx)
-		blind = fault.KindOf(err) == fault.Data
-		if blind {
-			return 0, nil
-		}
-		return q, err
-	}
-	if kept.best != nil {
-		var err error
-		if quality, err = judge(); err != nil || blind {
-			return err
-		}
-	}
+	var kept *candidate
 	var failed error
-	for _, way := range ways {
+	quality := math.Inf(-1)
+	for i, way := range ways {
 		h.best = nil
 		switch err := way(); {
 		case errors.Is(err, search.ErrBeyond), fault.KindOf(err) == fault.Unreachable:
@@ -282,19 +271,26 @@ func (h *hunt) better(ctx context.Context, ways []func() error) error {
 		case h.best == nil: // it does not meet the limits
 			continue
 		}
-		q, err := judge()
+		if kept == nil && i == len(ways)-1 {
+			kept = h.best // there is nothing to choose from
+			break
+		}
+		q, err := h.best.slim.validate(ctx)
+		if fault.KindOf(err) == fault.Data {
+			if kept == nil {
+				kept = h.best
+			}
+			break
+		}
 		if err != nil {
 			return err
 		}
-		if kept.best == nil || q > quality {
-			kept, quality = found{h.best, h.slim, h.found.Limits}, q
-		}
-		if blind {
-			break
+		if kept == nil || q > quality {
+			kept, quality = h.best, q
 		}
 	}
-	h.best, h.slim, h.found.Limits = kept.best, kept.slim, kept.limits
-	if h.best == nil {
+	h.best = kept
+	if kept == nil {
 		return failed
 	}
 	return nil
