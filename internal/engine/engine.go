@@ -17,8 +17,6 @@ type Engine struct {
 	Providers []ort.Provider    // in order of preference; none means the CPU
 	Provider  map[string]string // options of the first of Providers
 	Plain     bool              // run nodes one by one as they stand, without ONNX Runtime's rewriting
-
-	inferred memo
 }
 
 // heavyBytes is the size of a model's large weights from which a session holds

@@ -45,7 +45,7 @@ func observed(m *graph.Model, batches ...int) []int {
 func (e *Engine) observe(ctx context.Context, m *graph.Model, types map[string]graph.DType, known sizes,
 	names []string, seed uint64, batches []int) (*Observation, error) {
 	if types == nil {
-		infos, err := e.infer(m, 0)
+		infos, err := infer(m, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +91,7 @@ func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, fe
 	if err != nil {
 		return nil, err
 	}
-	infos, err := e.infer(m, 0)
+	infos, err := infer(m, 0)
 	if err != nil {
 		return nil, err
 	}

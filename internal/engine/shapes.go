@@ -78,7 +78,7 @@ func (e *Engine) Shapes(ctx context.Context, m *graph.Model) (*Shapes, error) {
 	known := sizes{}
 	var types map[string]graph.DType
 	for i, b := range batches {
-		infos, err := e.infer(m, b)
+		infos, err := infer(m, b)
 		if err != nil {
 			break // a run will tell what is wrong
 		}
@@ -123,7 +123,7 @@ func (s sizes) fit(batches []int, types map[string]graph.DType) *Shapes {
 // infer loads a copy of m that returns every value and reads what ONNX Runtime
 // knows of each before it has run, for inputs of the given batch size, 0 for an
 // open one. Nothing is known of values that are no tensors.
-func (e *Engine) infer(m *graph.Model, batch int) (map[string]ort.Info, error) {
+func infer(m *graph.Model, batch int) (map[string]ort.Info, error) {
 	infos := map[string]ort.Info{}
 	c := m.Clone()
 	declared := dropOutputs(c.Graph)
@@ -161,7 +161,7 @@ func (e *Engine) infer(m *graph.Model, batch int) (map[string]ort.Info, error) {
 	if len(c.Graph.Outputs()) == 0 {
 		return infos, nil
 	}
-	outputs, err := e.outputs(c)
+	outputs, err := outputsOf(c)
 	if err != nil {
 		return nil, err
 	}
@@ -169,9 +169,9 @@ func (e *Engine) infer(m *graph.Model, batch int) (map[string]ort.Info, error) {
 	return infos, nil
 }
 
-// outputs returns what ONNX Runtime infers of m's outputs. The large weights are
+// outputsOf returns what ONNX Runtime infers of m's outputs. The large weights are
 // left out, unless it needs to know one of them.
-func (e *Engine) outputs(m *graph.Model) (map[string]ort.Info, error) {
+func outputsOf(m *graph.Model) (map[string]ort.Info, error) {
 	if err := Safe(m); err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (e *Engine) outputs(m *graph.Model) (map[string]ort.Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	outputs, err := e.inferred.of(data)
+	outputs, err := inferred.of(data)
 	if len(weights) > 0 && fault.KindOf(err) == fault.Runtime {
 		if data, err = exporter.Encode(m); err == nil {
 			outputs, err = ort.Outputs(data, ort.Options{})
@@ -192,6 +192,9 @@ func (e *Engine) outputs(m *graph.Model) (map[string]ort.Info, error) {
 	}
 	return outputs, err
 }
+
+// inferred serves all engines: what is inferred depends on the model alone.
+var inferred memo
 
 // memo holds what was inferred of models lately: passes ask again and again.
 type memo struct {

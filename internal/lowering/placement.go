@@ -15,12 +15,12 @@ import (
 // machine can: with the target's threads, and with its execution provider and
 // the options of that where ONNX Runtime has it here, else as eng does.
 func Device(eng *engine.Engine, t target.Target) (e *engine.Engine, here bool, err error) {
-	out := &engine.Engine{Threads: eng.Threads, Providers: eng.Providers, Provider: eng.Provider, Plain: eng.Plain}
+	out := *eng
 	if t.Threads > 0 {
 		out.Threads = t.Threads
 	}
 	if t.Provider == "" {
-		return out, true, nil
+		return &out, true, nil
 	}
 	lib, err := ort.Load("") // the one that is loaded
 	if err != nil {
@@ -29,7 +29,7 @@ func Device(eng *engine.Engine, t target.Target) (e *engine.Engine, here bool, e
 	if here = slices.Contains(lib.Providers(), ort.Provider(t.Provider)); here {
 		out.Providers, out.Provider = []ort.Provider{ort.Provider(t.Provider)}, t.ProviderOptions
 	}
-	return out, here, nil
+	return &out, here, nil
 }
 
 // Place finds out where the nodes of the model at path run: from ONNX Runtime's
