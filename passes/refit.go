@@ -37,13 +37,14 @@ func runRefit(ctx context.Context, s *State) (string, error) {
 	if s.Options.Recipe.Refit == RefitNone || s.Logits == nil || l == nil || s.Options.Merge == 0 && slices.Equal(s.Widths, s.Base) {
 		return "", nil
 	}
-	rows, classes := s.Logits.Dims()
-	of, err := calibrate.Values(ctx, s.Engine, s.quick(ctx, l.Input().Name()), []string{l.Input().Name()}, calibrate.First(s.Feeds, refitSamples))
+	features := l.Input().Name()
+	of, err := calibrate.Values(ctx, s.Engine, s.quick(ctx, features), []string{features}, calibrate.First(s.Feeds, refitSamples))
 	if err != nil {
 		return "", err
 	}
-	x := of[l.Input().Name()]
+	x := of[features]
 	n, d := x.Dims()
+	rows, classes := s.Logits.Dims()
 	if d != l.InDim || n > rows {
 		return "", nil // the classifier sees more than one row per image
 	}
