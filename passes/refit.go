@@ -24,8 +24,8 @@ func (s *State) classifierOf() *structure.Linear {
 }
 
 // refitSamples limits how many calibration samples the classifier is refitted on,
-// as every size has to run them anew: on twice as many, accuracy was the same but
-// for 0.1 points.
+// as every size has to run them anew: on twice as many, 18 models of CIFAR were no
+// more accurate on training images set apart.
 const refitSamples = 256
 
 // runRefit refits the classifier to what the base says, or to the labels, on
