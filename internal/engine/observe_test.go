@@ -61,6 +61,33 @@ func TestObserve(t *testing.T) {
 	}
 }
 
+// A model without inputs whose only operand is a weight that is handed over.
+func TestComputeOfWeightsAlone(t *testing.T) {
+	m := graph.NewModel(graph.Opset{Version: 13})
+	g := m.Graph
+	xs := make([]float32, 300*200)
+	for i := range xs {
+		xs[i] = float32(i)
+	}
+	w := g.AddConst("w", graph.NewTensor([]int64{300, 200}, xs))
+	g.AddOutput(g.Add("Transpose", "turned", []*graph.Value{w}, graph.Ints("perm", 1, 0)).Output(0))
+	outs, err := (&engine.Engine{Threads: 1}).Compute(t.Context(), m, []string{"turned"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := outs[0]["turned"].Floats()
+	if err != nil || len(got) != len(xs) {
+		t.Fatalf("%d elements, %v", len(got), err)
+	}
+	for i := range 300 {
+		for j := range 200 {
+			if want := float64(200*i + j); got[300*j+i] != want {
+				t.Fatalf("[%d %d]: got %v, want %v", j, i, got[300*j+i], want)
+			}
+		}
+	}
+}
+
 // A size that two batch sizes explain and the third contradicts is not known.
 func TestShapesAreProven(t *testing.T) {
 	m := graph.NewModel(graph.Opset{Version: 13})

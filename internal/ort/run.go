@@ -83,8 +83,8 @@ func (s *Session) feed(a *arena, in map[string]*graph.Tensor) ([]ort.Value, erro
 	if s.closed {
 		return nil, &fault.Error{Kind: fault.Runtime, File: s.opt.Name, Err: errClosed}
 	}
-	if len(s.inputs) == 0 && len(in) == 0 {
-		in = map[string]*graph.Tensor{s.feeds[0].Name: graph.NewTensor([]int64{1}, []float32{0})}
+	if s.feeds[0].Name == nothing && len(in) == 0 {
+		in = map[string]*graph.Tensor{nothing: graph.NewTensor([]int64{1}, []float32{0})}
 	}
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		if position(s.feeds, name) < 0 {

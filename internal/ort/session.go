@@ -59,6 +59,10 @@ func (n *native) release() {
 	}
 }
 
+// nothing is the input that a model without any is given, since a run must pass
+// something in.
+const nothing = "nuwa:none"
+
 // NewSessionFile loads the model at path. External data is looked for beside
 // it unless opt.Dir says otherwise; errors call it path unless opt.Name does.
 func NewSessionFile(path string, opt Options) (*Session, error) {
@@ -102,9 +106,8 @@ func NewSession(model []byte, opt Options) (*Session, error) {
 		}
 	}
 	if len(s.feeds) == 0 {
-		none := Info{Name: "nuwa:none", Kind: TensorKind, Type: graph.Float32, Dims: []int64{1}}
-		s.feeds = []Info{none}
-		model = slices.Concat(model, unusedInput(none.Name))
+		s.feeds = []Info{{Name: nothing, Kind: TensorKind, Type: graph.Float32, Dims: []int64{1}}}
+		model = slices.Concat(model, unusedInput(nothing))
 	}
 	if err := opt.declare(model, s.outputs); err != nil {
 		return nil, err
