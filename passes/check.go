@@ -3,22 +3,12 @@ package passes
 import (
 	"context"
 	"fmt"
-	"math"
-	"slices"
 	"strings"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 	"nuwa/passes/cleanup"
-)
-
-// How far an exact pass may move an output, relative to its largest element:
-// the rounding that comes of sums being taken in another order, when a weight
-// is packed that was computed before. Integers must be equal.
-const (
-	Tolerance     = 1e-5
-	HalfTolerance = 5e-3 // of 16-bit floats
 )
 
 // proofSeed and proofBatches choose the inputs that passes are checked on.
@@ -77,7 +67,7 @@ func (c *checker) check(ctx context.Context, p Pass, before *graph.Model) (drift
 				return 0, err
 			}
 		}
-		if drift, err = compare(p, known, after); err != nil {
+		if drift, err = c.compare(ctx, p, before, known, after); err != nil {
 			return 0, err
 		}
 	}
@@ -96,83 +86,6 @@ func (c *checker) run(ctx context.Context, m *graph.Model, batches []int) ([]map
 		feeds = append(feeds, f)
 	}
 	return c.state.Engine.Compute(ctx, m, outputNames(m), feeds...)
-}
-
-// compare returns the largest difference of any output, relative to that
-// output's largest element. One that an exact pass may not make is an error.
-func compare(p Pass, before []map[string]*graph.Tensor, after *engine.Observation) (drift float64, err error) {
-	for i, batch := range after.Batches {
-		for name, x := range before[i] {
-			moved, at, err := Distance(x, after.Values[i][name])
-			if err != nil {
-				return 0, err
-			}
-			drift = max(drift, moved)
-			limit := 0.0
-			switch x.Type {
-			case graph.Float32, graph.Float64:
-				limit = Tolerance
-			case graph.Float16, graph.BFloat16:
-				limit = HalfTolerance
-			}
-			if p.Effect == Exact && !(moved <= limit) {
-				return 0, &fault.Error{Kind: fault.Internal, Where: fmt.Sprintf("output %q at batch %d", name, batch),
-					Got:  fmt.Sprintf("%s, moved by %.2g of its largest element", at, moved),
-					Want: fmt.Sprintf("at most %.0e from a pass that is exact", limit), Remedy: report}
-			}
-		}
-	}
-	return drift, nil
-}
-
-// Distance returns the largest difference between x and y, relative to the
-// largest element of x, and says where it is. It is infinite where dimensions
-// differ, or one is finite and the other is not; element types may differ.
-func Distance(x, y *graph.Tensor) (moved float64, at string, err error) {
-	if y == nil || !slices.Equal(x.Dims, y.Dims) {
-		got := "nothing"
-		if y != nil {
-			got = y.Shape()
-		}
-		return math.Inf(1), fmt.Sprintf("%s where there was %s", got, x.Shape()), nil
-	}
-	if x.Type == graph.String {
-		for i, s := range x.Strings {
-			if string(s) != string(y.Strings[i]) {
-				return math.Inf(1), fmt.Sprintf("element %d is %q, was %q", i, y.Strings[i], s), nil
-			}
-		}
-		return 0, "", nil
-	}
-	xs, err := x.Floats()
-	if err != nil {
-		return 0, "", err
-	}
-	ys, err := y.Floats()
-	if err != nil {
-		return 0, "", err
-	}
-	top, diff := 0.0, 0.0
-	for i, a := range xs {
-		b := ys[i]
-		if !math.IsInf(a, 0) && a == a {
-			top = max(top, math.Abs(a))
-		}
-		if a == b || a != a && b != b {
-			continue
-		}
-		d := math.Abs(a - b)
-		if d != d {
-			d = math.Inf(1)
-		}
-		if d > diff {
-			diff, at = d, fmt.Sprintf("element %d is %g, was %g", i, b, a)
-		}
-	}
-	if diff == 0 {
-		return 0, "", nil
-	}
-	return diff / max(top, math.SmallestNonzeroFloat32), at, nil
 }
 
 // unchanged reports a change that no pass owned up to.

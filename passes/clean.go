@@ -54,9 +54,17 @@ func runFinite(_ context.Context, s *State) (string, error) {
 }
 
 func runFold(ctx context.Context, s *State) (string, error) {
+	casts := 0
+	if slices.ContainsFunc(s.Model.Graph.Nodes(), func(n *graph.Node) bool { return n.Is("CastLike") }) {
+		shapes, err := s.Engine.Shapes(ctx, s.Model)
+		if err != nil {
+			return "", err
+		}
+		casts = cleanup.Casts(s.Model, shapes.Elem)
+	}
 	done, err := cleanup.Fold(ctx, s.Engine, s.Model)
 	s.kept(done.Kept)
-	return listed(counted(done.Values, "values folded"), counted(done.Nodes, "nodes removed")), err
+	return listed(counted(casts, "casts to a known type"), counted(done.Values, "values folded"), counted(done.Nodes, "nodes removed")), err
 }
 
 func runFreeze(ctx context.Context, s *State) (string, error) {

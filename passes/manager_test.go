@@ -119,6 +119,61 @@ func TestManagerHoldsPassesToTheirWord(t *testing.T) {
 	}
 }
 
+// What a model makes of the rounding of its inputs, an exact pass may move its
+// outputs by, and no more than that.
+func TestManagerMeasuresRounding(t *testing.T) {
+	for _, c := range []struct {
+		factor float32
+		want   string
+	}{{1e-3, ""}, {1.02e-3, `pass try: output "y" at batch 1`}} {
+		m := graph.NewModel(graph.Opset{Version: 17})
+		g := m.Graph
+		x := g.AddInput("x", graph.TensorType(graph.Float32, graph.Sym("n"), graph.Fixed(50)))
+		near := g.Add("Mul", "near", []*graph.Value{x, g.AddConst("c", graph.Scalar(float32(0.999)))}).Output(0)
+		y := g.Add("Sub", "y", []*graph.Value{x, near}).Output(0)
+		y.Type = graph.TensorType(graph.Float32, graph.Sym("n"), graph.Fixed(50))
+		g.AddOutput(y)
+		pass := passes.Pass{Name: "try", Doc: "a test", Effect: passes.Exact, Run: func(_ context.Context, s *passes.State) (string, error) {
+			n := s.Model.Graph.Value("y").Producer()
+			n.Op = "Mul"
+			n.SetInput(1, s.Model.Graph.AddConst("factor", graph.Scalar(c.factor)))
+			return "a cancellation", nil
+		}}
+		reports, err := (&passes.Manager{}).Run(t.Context(), state(m), []passes.Pass{pass})
+		switch {
+		case c.want != "":
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%g: got %v, want %q", c.factor, err, c.want)
+			}
+		case err != nil:
+			t.Errorf("%g: %v", c.factor, err)
+		case reports[0].Drift <= passes.Tolerance:
+			t.Errorf("the drift is %g: too little to be measured here", reports[0].Drift)
+		}
+	}
+}
+
+// An output in 32 bits that comes of values in 16 is held to the rounding of those.
+func TestManagerKnowsHalves(t *testing.T) {
+	for _, half := range []bool{true, false} {
+		m := graph.NewModel(graph.Opset{Version: 17})
+		g := m.Graph
+		x := g.AddInput("x", graph.TensorType(graph.Float32, graph.Sym("n"), graph.Fixed(4)))
+		if half {
+			x = g.Add("Cast", "small", []*graph.Value{x}, graph.Int("to", int64(graph.Float16))).Output(0)
+			x = g.Add("Cast", "wide", []*graph.Value{x}, graph.Int("to", int64(graph.Float32))).Output(0)
+		}
+		y := g.Add("Mul", "y", []*graph.Value{x, g.AddConst("c", graph.Scalar(float32(1)))}).Output(0)
+		y.Type = graph.TensorType(graph.Float32, graph.Sym("n"), graph.Fixed(4))
+		g.AddOutput(y)
+		pass := passes.Pass{Name: "try", Doc: "a test", Effect: passes.Exact,
+			Run: func(_ context.Context, s *passes.State) (string, error) { return set("c", 1.0005)(s) }}
+		if _, err := (&passes.Manager{}).Run(t.Context(), state(m), []passes.Pass{pass}); (err == nil) != half {
+			t.Errorf("half %t: %v", half, err)
+		}
+	}
+}
+
 // narrow drops an output column.
 func narrow(s *passes.State) (string, error) {
 	g := s.Model.Graph

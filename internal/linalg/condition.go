@@ -64,7 +64,7 @@ func invert(m *Moments, centred bool, ridge float64) (inverse *mat.Dense, diagon
 	got, err = raise(n, ridge, func(lambda float64) float64 {
 		sym = nil // before the next is made
 		sym = m.Second(centred)
-		shift(sym, lambda*ridgeScale(sym))
+		shift(sym, lambda*m.ridgeScale(sym))
 		for j := range diagonal {
 			diagonal[j] = sym.At(j, j)
 		}

@@ -55,7 +55,7 @@ func Correct(m *Moments, c *Cross, o Options) (delta *mat.Dense, shift []float64
 	}
 	_, d := c.Gram.Dims()
 	second := m.Second(o.Affine)
-	chol, cond, err := factorize(second, o.Ridge, ridgeScale(second))
+	chol, cond, err := factorize(second, o.Ridge, m.ridgeScale(second))
 	if err != nil {
 		return nil, nil, cond, err
 	}

@@ -44,7 +44,7 @@ func Reconstruct(m *Moments, w *mat.Dense, keep []int, o Options) (*Fit, error) 
 		return nil, err
 	}
 	c := m.Second(o.Affine)
-	chol, cond, err := factorize(pick(c, keep), o.Ridge, ridgeScale(c))
+	chol, cond, err := factorize(pick(c, keep), o.Ridge, m.ridgeScale(c))
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func Reconstruct(m *Moments, w *mat.Dense, keep []int, o Options) (*Fit, error) 
 		}
 		fit.W.Add(fit.W, &x)
 		fit.Dropped = dot(ws, &within, o.Weight)
-		lambda := cond.Ridge * ridgeScale(c)
+		lambda := cond.Ridge * m.ridgeScale(c)
 		fit.Error = math.Max(0, fit.Dropped-dot(&cross, &x, o.Weight)-lambda*dot(&x, &x, o.Weight))
 	}
 	if o.Affine {
@@ -145,6 +145,17 @@ func ridgeScale(c *mat.SymDense) float64 {
 		return 1
 	}
 	return sum / float64(n)
+}
+
+// rounding is how exact sums of single precision are, as a part of the trace of
+// what is summed.
+const rounding = 1e-6
+
+// ridgeScale is that of c, the second moment of m or its covariance, but no less
+// than the sums of m can tell apart: where activations hardly differ from their
+// mean, what is left of the diagonal is rounding.
+func (m *Moments) ridgeScale(c *mat.SymDense) float64 {
+	return max(ridgeScale(c), rounding*mat.Trace(m.Gram)/float64(m.Rows))
 }
 
 // dot returns Σ_ic a_ic·b_ic·f_c, f nil standing for ones.

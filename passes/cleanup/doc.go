@@ -11,6 +11,7 @@
 //	cleanup.InitializersAsInputs(m)
 //	cleanup.Constants(m)
 //	cleanup.Identities(m, nil)
+//	cleanup.Casts(m, shapes.Elem)
 //	folded, err := cleanup.Fold(ctx, eng, m)             // constant subgraphs
 //	frozen, err := cleanup.Freeze(ctx, eng, m)           // shape arithmetic
 //	folded, err := cleanup.BatchNorms(m, shapes)         // into the maps before them

@@ -10,8 +10,9 @@ import (
 // Identities bypasses operators that give back what they read, and returns how
 // many operands that changed: Identity, Dropout in inference, casts to the
 // type that is there, sums and concatenations of one thing, layout operators
-// that change nothing, x+0 and x·1. Which layout operators change nothing is
-// judged by shapes; without them (nil) only those that do so by their
+// that change nothing, x+0 and x·1, selections that always select the same, and
+// guards against NaN where there is none. Which layout operators change nothing
+// is judged by shapes; without them (nil) only those that do so by their
 // attributes alone are bypassed.
 //
 // Reshape, Flatten, Squeeze and Unsqueeze keep the order of elements, so a
@@ -75,21 +76,29 @@ func (f *idler) same(n *graph.Node) *graph.Value {
 	case n.Is("Slice"):
 		idle = forward(n, f.opset) && f.equal(x, y)
 	case n.Is("Pad"):
-		idle = f.opset >= 11 && all(n.Input(1), 0) && f.equal(x, y)
+		idle = f.opset >= 11 && is(n.Input(1), 0) && f.equal(x, y)
 	case n.Is("Add"):
-		if all(x, 0) && scalar(x) && f.equal(n.Input(1), y) {
+		if is(x, 0) && f.equal(n.Input(1), y) {
 			return n.Input(1)
 		}
-		idle = all(n.Input(1), 0) && scalar(n.Input(1)) && f.equal(x, y)
+		idle = is(n.Input(1), 0) && f.equal(x, y)
 	case n.Is("Mul"):
-		if all(x, 1) && scalar(x) && f.equal(n.Input(1), y) {
+		if is(x, 1) && f.equal(n.Input(1), y) {
 			return n.Input(1)
 		}
-		idle = all(n.Input(1), 1) && scalar(n.Input(1)) && f.equal(x, y)
+		idle = is(n.Input(1), 1) && f.equal(x, y)
 	case n.Is("Sub"):
-		idle = all(n.Input(1), 0) && scalar(n.Input(1)) && f.equal(x, y)
+		idle = is(n.Input(1), 0) && f.equal(x, y)
 	case n.Is("Div"):
-		idle = all(n.Input(1), 1) && scalar(n.Input(1)) && f.equal(x, y)
+		idle = is(n.Input(1), 1) && f.equal(x, y)
+	case n.Is("Where"):
+		if c, ok := uniform(x, uniformDepth); ok {
+			if w := n.Input(2 - int(c)); f.equal(w, y) {
+				return w
+			}
+			return nil
+		}
+		return guarded(n)
 	}
 	if idle {
 		return x
@@ -105,7 +114,7 @@ func inference(n *graph.Node, opset int64) bool {
 	case opset < 12:
 		return true
 	}
-	return n.Input(2) == nil || all(n.Input(2), 0)
+	return n.Input(2) == nil || is(n.Input(2), 0)
 }
 
 // transpose finds what a Transpose equals: its input, if only dimensions of
@@ -169,17 +178,6 @@ func forward(n *graph.Node, opset int64) bool {
 	steps, err := t.Ints()
 	return err == nil && !slices.ContainsFunc(steps, func(s int64) bool { return s <= 0 })
 }
-
-// all reports whether v is a constant with no elements but x.
-func all(v *graph.Value, x float64) bool {
-	if v == nil || v.Const() == nil || v.Const().Len() > 64 {
-		return false
-	}
-	xs, err := v.Const().Floats()
-	return err == nil && !slices.ContainsFunc(xs, func(y float64) bool { return y != x })
-}
-
-func scalar(v *graph.Value) bool { return v.Const().Len() == 1 }
 
 func (f *idler) of(v *graph.Value) ([]engine.Size, bool) {
 	if f.shapes == nil {

@@ -29,7 +29,7 @@ func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, re
 				case n == nil || n.Graph() != f.g:
 				case isProduct(n):
 					return n, u.Index, ""
-				case (n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...)) && len(computed(n)) == 1, throughHeads && (f.mixesHeads(n, softmax) || f.combines(n, softmax)):
+				case (n.Is(unaryOps...) || n.Is(naryOps...) || n.Is(layoutOps...)) && len(computed(n)) == 1, guards(n, v), throughHeads && (f.mixesHeads(n, softmax) || f.combines(n, softmax)):
 					next = append(next, n.Outputs()...)
 				case f.byNode[n] == nil && other == nil:
 					other = n
@@ -41,6 +41,16 @@ func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, re
 		reason = fmt.Sprintf("its probabilities go to %s, not to a product with values", other)
 	}
 	return nil, 0, reason
+}
+
+// guards reports whether n is Where(IsNaN(v), 0, v), which PyTorch puts after the
+// softmax of logits that a mask may leave out altogether.
+func guards(n *graph.Node, v *graph.Value) bool {
+	if !n.Is("Where") || n.Input(2) != v || n.Input(1).Const() == nil {
+		return false
+	}
+	test := n.Input(0).Producer()
+	return test.Is("IsNaN") && test.Input(0) == v
 }
 
 // combines reports whether n works elementwise on several computed values and

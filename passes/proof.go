@@ -1,0 +1,200 @@
+package passes
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"nuwa/graph"
+	"nuwa/internal/engine"
+	"nuwa/internal/fault"
+)
+
+// How far an exact pass may move an output, relative to its largest element:
+// the rounding that comes of sums being taken in another order, when a weight
+// is packed that was computed before. Integers must be equal.
+const (
+	Tolerance     = 1e-5
+	HalfTolerance = 5e-3 // of 16-bit floats
+)
+
+// compare returns the largest difference of any output, relative to that
+// output's largest element. One that an exact pass may not make is an error. Before
+// that is said of a model that turns rounding into more than Tolerance, it is
+// measured how much more.
+func (c *checker) compare(ctx context.Context, p Pass, before *graph.Model, known []map[string]*graph.Tensor, after *engine.Observation) (float64, error) {
+	limits := map[string]float64{}
+	half := halved(c.state.Model, after.Shapes)
+	for name, x := range known[0] {
+		switch {
+		case !x.Type.IsFloat():
+		case half[name]:
+			limits[name] = HalfTolerance
+		default:
+			limits[name] = Tolerance
+		}
+	}
+	drift, err := compare(p, known, after, limits)
+	if err == nil {
+		return drift, nil
+	}
+	noise, failed := c.noise(ctx, before, known, after.Batches)
+	if failed != nil {
+		return 0, failed
+	}
+	for name, x := range noise {
+		if limits[name] > 0 {
+			limits[name] = max(limits[name], min(noiseRoom*x, noiseLimit))
+		}
+	}
+	return compare(p, known, after, limits)
+}
+
+// An exact pass may move an output by noiseRoom times its noise, but not by more
+// than noiseLimit. Inputs move by jitter, 32 times their rounding, for that, since
+// every operator rounds.
+const (
+	jitter     = 0x1p-18
+	noiseRoom  = 4
+	noiseLimit = 1e-3
+)
+
+// noise returns how far the outputs of m, which are known, move when every element
+// of its inputs moves by jitter, and ONNX Runtime sums in the orders that it is
+// fastest in.
+func (c *checker) noise(ctx context.Context, m *graph.Model, known []map[string]*graph.Tensor, batches []int) (map[string]float64, error) {
+	s, err := (&engine.Engine{Threads: c.state.Engine.Threads}).Open(m)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	noise := map[string]float64{}
+	for i, b := range batches {
+		f, err := engine.Inputs(m, b, proofSeed)
+		if err != nil {
+			return nil, err
+		}
+		for name, x := range f {
+			if !x.Type.IsFloat() {
+				continue
+			}
+			xs, err := x.Floats()
+			if err != nil {
+				return nil, err
+			}
+			for k := range xs {
+				xs[k] *= 1 + math.Copysign(jitter, float64(k%2)-.5)
+			}
+			if f[name], err = graph.FromFloats(x.Type, x.Dims, xs); err != nil {
+				return nil, err
+			}
+		}
+		moved, err := s.Run(ctx, f, nil)
+		if err != nil {
+			return nil, err
+		}
+		for name, x := range known[i] {
+			d, _, err := Distance(x, moved[name])
+			if err != nil {
+				return nil, err
+			}
+			noise[name] = max(noise[name], d)
+		}
+	}
+	return noise, nil
+}
+
+// compare returns the largest difference of any output, relative to that output's
+// largest element, and an error if an exact pass made one beyond the limits.
+func compare(p Pass, before []map[string]*graph.Tensor, after *engine.Observation, limits map[string]float64) (drift float64, err error) {
+	for i, batch := range after.Batches {
+		for name, x := range before[i] {
+			moved, at, err := Distance(x, after.Values[i][name])
+			if err != nil {
+				return 0, err
+			}
+			drift = max(drift, moved)
+			if p.Effect == Exact && !(moved <= limits[name]) {
+				return 0, &fault.Error{Kind: fault.Internal, Where: fmt.Sprintf("output %q at batch %d", name, batch),
+					Got:  fmt.Sprintf("%s, moved by %.2g of its largest element", at, moved),
+					Want: fmt.Sprintf("at most %.0e from a pass that is exact", limits[name]), Remedy: report}
+			}
+		}
+	}
+	return drift, nil
+}
+
+// halved returns the names of the outputs of m that are in 16-bit floats, or are
+// computed from values that are, as where only inputs and outputs stay in 32 bits.
+func halved(m *graph.Model, shapes *engine.Shapes) map[string]bool {
+	names := map[string]bool{}
+	known := map[*graph.Value]bool{}
+	var visit func(v *graph.Value) bool
+	visit = func(v *graph.Value) bool {
+		if v == nil || v.Producer() == nil {
+			return false
+		}
+		half, seen := known[v]
+		if !seen {
+			typ := shapes.Elem(v)
+			half = typ == graph.Float16 || typ == graph.BFloat16 || slices.ContainsFunc(v.Producer().Inputs(), visit)
+			known[v] = half
+		}
+		return half
+	}
+	for _, v := range m.Graph.Outputs() {
+		names[v.Name()] = visit(v)
+	}
+	return names
+}
+
+// Distance returns the largest difference between x and y, relative to the
+// largest element of x, and says where it is. It is infinite where dimensions
+// differ, or one is finite and the other is not; element types may differ.
+func Distance(x, y *graph.Tensor) (moved float64, at string, err error) {
+	if y == nil || !slices.Equal(x.Dims, y.Dims) {
+		got := "nothing"
+		if y != nil {
+			got = y.Shape()
+		}
+		return math.Inf(1), fmt.Sprintf("%s where there was %s", got, x.Shape()), nil
+	}
+	if x.Type == graph.String {
+		for i, s := range x.Strings {
+			if string(s) != string(y.Strings[i]) {
+				return math.Inf(1), fmt.Sprintf("element %d is %q, was %q", i, y.Strings[i], s), nil
+			}
+		}
+		return 0, "", nil
+	}
+	xs, err := x.Floats()
+	if err != nil {
+		return 0, "", err
+	}
+	ys, err := y.Floats()
+	if err != nil {
+		return 0, "", err
+	}
+	top, diff := 0.0, 0.0
+	for i, a := range xs {
+		b := ys[i]
+		if !math.IsInf(a, 0) && a == a {
+			top = max(top, math.Abs(a))
+		}
+		if a == b || a != a && b != b {
+			continue
+		}
+		d := math.Abs(a - b)
+		if d != d {
+			d = math.Inf(1)
+		}
+		if d > diff {
+			diff, at = d, fmt.Sprintf("element %d is %g, was %g", i, b, a)
+		}
+	}
+	if diff == 0 {
+		return 0, "", nil
+	}
+	return diff / max(top, math.SmallestNonzeroFloat32), at, nil
+}
