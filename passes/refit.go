@@ -38,7 +38,7 @@ func runRefit(ctx context.Context, s *State) (string, error) {
 		return "", nil
 	}
 	features := l.Input().Name()
-	of, err := calibrate.Values(ctx, s.Engine, s.quick(ctx, features), []string{features}, calibrate.First(s.Feeds, refitSamples))
+	of, err := calibrate.Values(ctx, s.Engine, s.quick(ctx, features), []string{features}, calibrate.First(s.Model, s.Feeds, refitSamples))
 	if err != nil {
 		return "", err
 	}

@@ -191,7 +191,7 @@ func (q *sequence) gather(ctx context.Context, w *watcher, end *stream, gap bool
 			if err == nil {
 				behind.held = q.slimly.held
 				with = behind.feed(feed, batch)
-				q.samples += calibrate.Samples(feed)
+				q.samples += calibrate.Samples(q.Model, feed)
 			}
 			if err == nil && gap {
 				with[wantedInput], err = dense.walk(ctx, feed, batch)

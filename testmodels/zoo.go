@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // Model describes one model of the zoo: an architecture as an exporter writes
@@ -31,31 +30,46 @@ type Sites struct {
 // Path returns the model's file name in the source tree.
 func (m Model) Path() string { return filepath.Join(m.dir, filepath.FromSlash(m.File)) }
 
-// Zoo returns the models that every index.json one folder below zoo lists.
+// Zoo returns the models that the index.json of every folder of zoo lists. A
+// folder may be packed into a zip archive.
 func Zoo() ([]Model, error) {
 	root, err := Dir()
 	if err != nil {
 		return nil, err
 	}
-	files, err := filepath.Glob(filepath.Join(root, "zoo", "*", "index.json"))
+	entries, err := os.ReadDir(filepath.Join(root, "zoo"))
 	if err != nil {
-		return nil, fmt.Errorf("testmodels: zoo: %w", err)
+		return nil, fmt.Errorf("testmodels: %w", err)
 	}
-	slices.Sort(files)
 	var all []Model
-	for _, file := range files {
-		data, err := os.ReadFile(file)
+	for _, e := range entries {
+		dir := filepath.Join(root, "zoo", e.Name())
+		if filepath.Ext(dir) == ".zip" {
+			if dir, err = unpacked(dir); err != nil {
+				return nil, fmt.Errorf("testmodels: %w", err)
+			}
+		}
+		models, err := listed(dir)
 		if err != nil {
-			return nil, fmt.Errorf("testmodels: zoo: %w", err)
-		}
-		var models []Model
-		if err := json.Unmarshal(data, &models); err != nil {
-			return nil, fmt.Errorf("testmodels: %s: %w", file, err)
-		}
-		for i := range models {
-			models[i].dir = filepath.Dir(file)
+			return nil, fmt.Errorf("testmodels: %w", err)
 		}
 		all = append(all, models...)
 	}
 	return all, nil
+}
+
+// listed returns the models of a folder's index.
+func listed(dir string) ([]Model, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	if err != nil {
+		return nil, err
+	}
+	var models []Model
+	if err := json.Unmarshal(data, &models); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	for i := range models {
+		models[i].dir = dir
+	}
+	return models, nil
 }

@@ -25,12 +25,12 @@ import (
 // more than once and gives the same batches each time.
 type Feeds = iter.Seq2[map[string]*graph.Tensor, error]
 
-// First gives the batches of feeds up to that which holds the n-th sample.
-func First(feeds Feeds, n int) Feeds {
+// First gives the batches of feeds of m up to that which holds the n-th sample.
+func First(m *graph.Model, feeds Feeds, n int) Feeds {
 	return func(yield func(map[string]*graph.Tensor, error) bool) {
 		left := n
 		for feed, err := range feeds {
-			left -= Samples(feed)
+			left -= Samples(m, feed)
 			if !yield(feed, err) || left <= 0 {
 				return
 			}

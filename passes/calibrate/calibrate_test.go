@@ -313,21 +313,30 @@ func load(t *testing.T) {
 	passtest.Load(t, cases[0].Path())
 }
 
+// Samples are counted along the axis that they lie on.
 func TestFirst(t *testing.T) {
-	feeds := func(yield func(map[string]*graph.Tensor, error) bool) {
-		for range 5 {
-			if !yield(map[string]*graph.Tensor{"x": graph.NewTensor([]int64{4, 1}, make([]float32, 4))}, nil) {
-				return
+	for _, shape := range [][]graph.Dim{{graph.Sym("n"), graph.Fixed(3)}, {graph.Fixed(3), graph.Sym("n"), graph.Fixed(2)}} {
+		m := graph.NewModel(graph.Opset{Version: 17})
+		x := m.Graph.AddInput("x", graph.TensorType(graph.Float32, shape...))
+		m.Graph.AddOutput(m.Graph.Add("Relu", "y", []*graph.Value{x}).Output(0))
+		feeds := func(yield func(map[string]*graph.Tensor, error) bool) {
+			for range 5 {
+				if feed, err := engine.Inputs(m, 4, 1); !yield(feed, err) {
+					return
+				}
 			}
 		}
-	}
-	for n, want := range map[int]int{1: 1, 4: 1, 5: 2, 20: 5, 99: 5} {
-		got := 0
-		for range calibrate.First(feeds, n) {
-			got++
-		}
-		if got != want {
-			t.Errorf("the first %d samples: %d batches, want %d", n, got, want)
+		for n, want := range map[int]int{1: 1, 4: 1, 5: 2, 20: 5, 99: 5} {
+			got := 0
+			for _, err := range calibrate.First(m, feeds, n) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got++
+			}
+			if got != want {
+				t.Errorf("%v: the first %d samples: %d batches, want %d", shape, n, got, want)
+			}
 		}
 	}
 }

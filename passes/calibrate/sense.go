@@ -73,7 +73,7 @@ func Sense(ctx context.Context, eng *engine.Engine, m *graph.Model, ask Ask, wat
 		if err != nil {
 			return nil, err
 		}
-		n := Samples(feed)
+		n := Samples(m, feed)
 		with := maps.Clone(feed)
 		if p.loss.Labels != "" {
 			if with[p.loss.Labels], err = ask.Labels.Feed(p.model, p.loss, at, n); err != nil {
@@ -296,8 +296,11 @@ func (w *watched) settle() Sensed {
 	return w.got
 }
 
-// Samples returns the number of samples in a feed.
-func Samples(feed map[string]*graph.Tensor) int {
+// Samples returns the number of samples in a feed of m.
+func Samples(m *graph.Model, feed map[string]*graph.Tensor) int {
+	if v := engine.OpenBatch(m); v != nil && feed[v.Name()] != nil {
+		return int(feed[v.Name()].Dims[engine.BatchAxis(v)])
+	}
 	for _, t := range feed {
 		if len(t.Dims) > 0 {
 			return int(t.Dims[0])

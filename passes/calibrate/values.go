@@ -30,7 +30,7 @@ func Values(ctx context.Context, eng *engine.Engine, m *graph.Model, names []str
 		if err != nil {
 			return nil, err
 		}
-		samples += Samples(feed)
+		samples += Samples(m, feed)
 		for _, name := range names {
 			xs, err := res[name].Floats()
 			if err != nil {
