@@ -36,7 +36,7 @@ func (c Condition) String() string {
 }
 
 // ridges are the ones tried when the ridge asked for is not enough.
-var ridges = []float64{1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1}
+var ridges = []float64{1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1, 100}
 
 // factorize returns the Cholesky factor of c + λ·scale·I for the smallest λ of
 // ridge and the larger of ridges that brings the condition number to MaxCond.

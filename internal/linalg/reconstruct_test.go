@@ -212,6 +212,43 @@ func TestIllConditioningIsReportedAndUsable(t *testing.T) {
 	}
 }
 
+// Where activations hardly differ from their mean, sums of single precision leave
+// a covariance that is rounding, and not positive semidefinite.
+func TestRoundingAloneIsUsable(t *testing.T) {
+	rng := source(16)
+	h := random(rng, 500, 20)
+	h.Apply(func(_, j int, x float64) float64 { return float64(j%3) + 1 + 1e-8*x }, h)
+	m := momentsOf(h)
+	for i := range 20 {
+		for j := i; j < 20; j++ {
+			m.Gram.SetSym(i, j, m.Gram.At(i, j)*(1+2e-7*rng.NormFloat64()))
+		}
+	}
+	w := random(rng, 20, 4)
+	fit, err := Reconstruct(m, w, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, Options{Affine: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !fit.Cond.Ill() {
+		t.Errorf("condition %v, want it ill", fit.Cond)
+	}
+	if _, _, _, err := invert(m, true, 0); err != nil {
+		t.Error(err)
+	}
+	for c := range 4 { // the bias takes over
+		want, got := 0.0, fit.Shift[c]
+		for j := range 20 {
+			want += float64(j%3+1) * w.At(j, c)
+		}
+		for j := range 10 {
+			got += float64(j%3+1) * fit.W.At(j, c)
+		}
+		if math.Abs(got-want) > 1e-3 {
+			t.Errorf("output %d: got %g at the mean, want %g", c, got, want)
+		}
+	}
+}
+
 // The condition number reported is that of the matrix that was solved.
 func TestConditionNumber(t *testing.T) {
 	for _, want := range []float64{1, 1e3, 1e9} {
