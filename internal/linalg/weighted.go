@@ -133,7 +133,7 @@ func gramRoot(name string, g mat.Symmetric) (*mat.Dense, error) {
 	}
 	values := eig.Values(nil) // ascending
 	top := math.Max(values[r-1], -values[0])
-	if values[0] < -1e-6*top {
+	if values[0] < -100*rounding*top {
 		return nil, &fault.Error{Kind: fault.Model, Where: "weight " + name,
 			Got: fmt.Sprintf("an eigenvalue of %.3g beside %.3g", values[0], values[r-1]), Want: "a positive semidefinite matrix",
 			Remedy: "a second moment is wrong or overflowed; calibrate in float32 and with other images"}
