@@ -3,6 +3,7 @@ package cleanup_test
 import (
 	"context"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -97,6 +98,41 @@ var goldens = []struct {
 			cleanup.Dead(m)
 		}
 		return err
+	}},
+
+	{"masks", func() *graph.Model {
+		b := build(17)
+		x := b.input("x", batchDim, four, four)
+		float := func(name string, dims []int64, xs ...float32) *graph.Value { return b.g.AddConst(name, graph.NewTensor(dims, xs)) }
+		zero, low := float("zero", nil, 0), float("low", nil, float32(math.Inf(-1)))
+		batch := b.node("Shape", "batch", values{x}, graph.Int("end", 1))
+		all := b.g.AddConst("all", graph.NewTensor([]int64{1, 1, 4}, []bool{true, true, true, true}))
+		seen := b.node("Expand", "seen", values{all, b.node("Concat", "size", values{batch, b.ints("square", 4, 4)}, graph.Int("axis", 0))})
+		logits := b.node("MatMul", "logits", values{x, x})
+		guard := func(name string, v, instead *graph.Value) *graph.Value {
+			p := b.node("Softmax", name+"_p", values{v}, graph.Int("axis", -1))
+			return b.node("Where", name, values{b.node("IsNaN", name+"_nan", values{p}), instead, p})
+		}
+		scaled := b.node("Mul", "scaled", values{logits, float("scale", nil, 0.5)})
+		idle := guard("idle", b.node("Add", "open", values{scaled, b.node("Where", "mask", values{seen, zero, low})}), zero)
+		inf := float32(math.Inf(-1))
+		causal := float("causal", []int64{2, 4}, 0, inf, inf, inf, inf, inf, inf, inf)
+		rows := b.node("Slice", "rows", values{logits, b.ints("from", 0), b.ints("to", 2), b.ints("axis", 1)})
+		needed := guard("needed", b.node("Add", "masked", values{rows, causal}), zero)
+		wider := guard("wider", b.node("Relu", "unknown", values{logits}), zero)
+		larger := guard("larger", logits, float("zeros", []int64{3, 1, 1, 1}, 0, 0, 0))
+		same := b.node("Where", "same", values{b.node("Not", "hidden", values{seen}), float("many", []int64{2, 1, 1, 1}, 1, 1), idle})
+		like := b.node("CastLike", "like", values{b.node("Sqrt", "root", values{float("eight", nil, 8)}), logits})
+		return b.output(b.node("Mul", "y", values{idle, like}), needed, wider, larger, same).m
+	}, func(ctx context.Context, m *graph.Model) error {
+		shapes, err := eng.Shapes(ctx, m)
+		if err != nil {
+			return err
+		}
+		cleanup.Casts(m, shapes.Elem)
+		cleanup.Identities(m, shapes)
+		cleanup.Dead(m)
+		return nil
 	}},
 
 	{"fold", func() *graph.Model {

@@ -98,7 +98,9 @@ func (f *idler) same(n *graph.Node) *graph.Value {
 			}
 			return nil
 		}
-		return guarded(n)
+		if p := guarded(n); p != nil && f.equal(p, y) {
+			return p
+		}
 	}
 	if idle {
 		return x
