@@ -103,7 +103,9 @@ var goldens = []struct {
 	{"masks", func() *graph.Model {
 		b := build(17)
 		x := b.input("x", batchDim, four, four)
-		float := func(name string, dims []int64, xs ...float32) *graph.Value { return b.g.AddConst(name, graph.NewTensor(dims, xs)) }
+		float := func(name string, dims []int64, xs ...float32) *graph.Value {
+			return b.g.AddConst(name, graph.NewTensor(dims, xs))
+		}
 		zero, low := float("zero", nil, 0), float("low", nil, float32(math.Inf(-1)))
 		batch := b.node("Shape", "batch", values{x}, graph.Int("end", 1))
 		all := b.g.AddConst("all", graph.NewTensor([]int64{1, 1, 4}, []bool{true, true, true, true}))
