@@ -123,13 +123,13 @@ func TestManagerHoldsPassesToTheirWord(t *testing.T) {
 // outputs by, and no more than that.
 func TestManagerMeasuresRounding(t *testing.T) {
 	for _, c := range []struct {
-		factor float32
-		want   string
-	}{{1e-3, ""}, {1.02e-3, `pass try: output "y" at batch 1`}} {
+		near, factor float32 // x − near·x becomes factor·x
+		want         string
+	}{{0.999, 1e-3, ""}, {0.999, 1.02e-3, `pass try: output "y" at batch 1`}, {0.5, 0.5 + 6.5e-6, `pass try: output "y" at batch 1`}} {
 		m := graph.NewModel(graph.Opset{Version: 17})
 		g := m.Graph
 		x := g.AddInput("x", graph.TensorType(graph.Float32, graph.Sym("n"), graph.Fixed(50)))
-		near := g.Add("Mul", "near", []*graph.Value{x, g.AddConst("c", graph.Scalar(float32(0.999)))}).Output(0)
+		near := g.Add("Mul", "near", []*graph.Value{x, g.AddConst("c", graph.Scalar(c.near))}).Output(0)
 		y := g.Add("Sub", "y", []*graph.Value{x, near}).Output(0)
 		y.Type = graph.TensorType(graph.Float32, graph.Sym("n"), graph.Fixed(50))
 		g.AddOutput(y)
@@ -153,23 +153,33 @@ func TestManagerMeasuresRounding(t *testing.T) {
 	}
 }
 
-// An output in 32 bits that comes of values in 16 is held to the rounding of those.
+// An output in 32 bits that came of values in 16 is held to the rounding of those;
+// a pass that makes it come of them is not.
 func TestManagerKnowsHalves(t *testing.T) {
-	for _, half := range []bool{true, false} {
+	through := func(g *graph.Graph, x *graph.Value) *graph.Value {
+		x = g.Add("Cast", "small", []*graph.Value{x}, graph.Int("to", int64(graph.Float16))).Output(0)
+		return g.Add("Cast", "wide", []*graph.Value{x}, graph.Int("to", int64(graph.Float32))).Output(0)
+	}
+	for _, c := range []struct{ before, after, fine bool }{{true, true, true}, {false, false, false}, {false, true, false}} {
 		m := graph.NewModel(graph.Opset{Version: 17})
 		g := m.Graph
 		x := g.AddInput("x", graph.TensorType(graph.Float32, graph.Sym("n"), graph.Fixed(4)))
-		if half {
-			x = g.Add("Cast", "small", []*graph.Value{x}, graph.Int("to", int64(graph.Float16))).Output(0)
-			x = g.Add("Cast", "wide", []*graph.Value{x}, graph.Int("to", int64(graph.Float32))).Output(0)
+		if c.before {
+			x = through(g, x)
 		}
 		y := g.Add("Mul", "y", []*graph.Value{x, g.AddConst("c", graph.Scalar(float32(1)))}).Output(0)
 		y.Type = graph.TensorType(graph.Float32, graph.Sym("n"), graph.Fixed(4))
 		g.AddOutput(y)
-		pass := passes.Pass{Name: "try", Doc: "a test", Effect: passes.Exact,
-			Run: func(_ context.Context, s *passes.State) (string, error) { return set("c", 1.0005)(s) }}
-		if _, err := (&passes.Manager{}).Run(t.Context(), state(m), []passes.Pass{pass}); (err == nil) != half {
-			t.Errorf("half %t: %v", half, err)
+		pass := passes.Pass{Name: "try", Doc: "a test", Effect: passes.Exact, Run: func(_ context.Context, s *passes.State) (string, error) {
+			if c.before == c.after {
+				return set("c", 1.0005)(s)
+			}
+			n := s.Model.Graph.Value("y").Producer()
+			n.SetInput(0, through(s.Model.Graph, n.Input(0)))
+			return "half precision", nil
+		}}
+		if _, err := (&passes.Manager{}).Run(t.Context(), state(m), []passes.Pass{pass}); (err == nil) != c.fine {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Model describes one model of the zoo: an architecture as an exporter writes
@@ -44,7 +45,10 @@ func Zoo() ([]Model, error) {
 	var all []Model
 	for _, e := range entries {
 		dir := filepath.Join(root, "zoo", e.Name())
-		if filepath.Ext(dir) == ".zip" {
+		if folder, packed := strings.CutSuffix(dir, ".zip"); packed {
+			if _, err := os.Stat(folder); err == nil {
+				continue // it is unpacked, to be changed
+			}
 			if dir, err = unpacked(dir); err != nil {
 				return nil, fmt.Errorf("testmodels: %w", err)
 			}

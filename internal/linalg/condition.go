@@ -20,7 +20,7 @@ const MaxCond = 1e12
 type Condition struct {
 	Given  float64 // 1-norm condition number with the ridge asked for (estimate); +Inf if not positive definite
 	Solved float64 // the same with the ridge used; at most MaxCond
-	Ridge  float64 // the ridge used, as a fraction of the matrix's mean diagonal element
+	Ridge  float64 // the ridge used, as a fraction of the matrix's scale (see ridgeScale)
 }
 
 // Ill reports whether the system was too near to singular to be solved as
@@ -30,7 +30,7 @@ func (c Condition) Ill() bool { return !(c.Given <= MaxCond) }
 // String renders the numbers for a report.
 func (c Condition) String() string {
 	if c.Ill() {
-		return fmt.Sprintf("ill-conditioned (condition number %.2g): solved with a ridge of %.0e of the mean diagonal, condition number %.2g", c.Given, c.Ridge, c.Solved)
+		return fmt.Sprintf("ill-conditioned (condition number %.2g): solved with a ridge of %.0e of its scale, condition number %.2g", c.Given, c.Ridge, c.Solved)
 	}
 	return fmt.Sprintf("condition number %.2g, ridge %.0e", c.Solved, c.Ridge)
 }
@@ -54,8 +54,8 @@ func factorize(c *mat.SymDense, ridge, scale float64) (*mat.Cholesky, Condition,
 }
 
 // invert is factorize for the second moment of m, with a ridge in parts of its
-// mean diagonal element. It returns the inverse, and the diagonal of what was
-// inverted, and needs memory for one matrix only.
+// scale. It returns the inverse, and the diagonal of what was inverted, and needs
+// memory for one matrix only.
 func invert(m *Moments, centred bool, ridge float64) (inverse *mat.Dense, diagonal []float64, got Condition, err error) {
 	n := m.Dim()
 	var sym *mat.SymDense

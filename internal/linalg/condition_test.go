@@ -24,7 +24,7 @@ func TestInvertIsTheInverseOfWhatFactorizes(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := m.Second(centred)
-			scale := ridgeScale(c)
+			scale := meanDiagonal(c)
 			chol, want, err := factorize(c, 1e-15, scale)
 			if err != nil || cond != want || cond.Ill() != (rank < n) {
 				t.Fatalf("rank %d: %v, want %v, %v", rank, cond, want, err)

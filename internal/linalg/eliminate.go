@@ -65,7 +65,7 @@ type Eliminator struct {
 // NewEliminator prepares the elimination of the neurons whose output weight is
 // w (e×d, one row per neuron, not modified) and whose activations have moments
 // m, centred if o.Affine: the bias then takes over the mean. The ridge is at
-// least 1e-6 of the mean diagonal element.
+// least 1e-6 of the second moment's scale.
 func NewEliminator(m *Moments, w *mat.Dense, o Options) (*Eliminator, error) {
 	if err := m.check("NewEliminator", w, o); err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func TestScoresAreLeastSquaresErrors(t *testing.T) {
 		// The ridge is part of what is minimized: the objective of keeping a
 		// set is that of least squares on C + λ, over which W is exact at first.
 		ridged := m.Second(o.Affine)
-		lambda := o.Ridge * ridgeScale(ridged)
+		lambda := o.Ridge * meanDiagonal(ridged)
 		for i := range e {
 			ridged.SetSym(i, i, ridged.At(i, i)+lambda)
 		}

@@ -69,7 +69,7 @@ func solveWithin(inverse *mat.Dense, g []int, b *mat.Dense) (*mat.Dense, error) 
 			k.SetSym(i, j, inverse.At(r, g[j]))
 		}
 	}
-	chol, _, err := factorize(k, 0, ridgeScale(k))
+	chol, _, err := factorize(k, 0, meanDiagonal(k))
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func TestEliminateGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	ridged := m.Second(true)
-	lambda := o.Ridge * ridgeScale(ridged)
+	lambda := o.Ridge * meanDiagonal(ridged)
 	for i := range 20 {
 		ridged.SetSym(i, i, ridged.At(i, i)+lambda)
 	}

@@ -360,3 +360,17 @@ func BenchmarkFactor(b *testing.B) {
 		})
 	}
 }
+
+// Moments that are summed in single precision may have eigenvalues a little below
+// zero; those far below tell of an error.
+func TestRootOfRoundedMoments(t *testing.T) {
+	for low, fine := range map[float64]bool{-5e-5: true, -5e-4: false} {
+		root, err := Root(mat.NewSymDense(2, []float64{1, 0, 0, low}))
+		if (err == nil) != fine {
+			t.Errorf("eigenvalue %g beside 1: %v", low, err)
+		}
+		if fine && math.Abs(mat.Norm(root, 2)-1) > 1e-12 {
+			t.Errorf("the root is %v", mat.Formatted(root))
+		}
+	}
+}

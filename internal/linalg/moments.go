@@ -168,9 +168,9 @@ func (m *Moments) check(where string, w *mat.Dense, o Options) error {
 type Options struct {
 	// Affine also fits a shift of the bias, from centred moments.
 	Affine bool
-	// Ridge is the least ridge, as a fraction of the mean diagonal element of
-	// the second moment, that pulls the answer towards the weights it starts
-	// from. It is raised where the system is ill-conditioned.
+	// Ridge is the least ridge, as a fraction of the second moment's scale (see
+	// ridgeScale), that pulls the answer towards the weights it starts from. It is
+	// raised where the system is ill-conditioned.
 	Ridge float64
 	// Weight, if not nil, weights the squared error of each of the d output
 	// channels, such as F_c = E[(∂ℓ/∂y_c)²] for a loss ℓ.

@@ -133,9 +133,9 @@ func rows(w *mat.Dense, idx []int) *mat.Dense {
 	return out
 }
 
-// ridgeScale is the diagonal element that ridges are a fraction of: the mean
-// one, or one where no neuron ever fires.
-func ridgeScale(c *mat.SymDense) float64 {
+// meanDiagonal is the mean diagonal element of c, or one where no neuron ever
+// fires.
+func meanDiagonal(c *mat.SymDense) float64 {
 	n := c.SymmetricDim()
 	sum := 0.0
 	for i := range n {
@@ -151,11 +151,12 @@ func ridgeScale(c *mat.SymDense) float64 {
 // what is summed.
 const rounding = 1e-6
 
-// ridgeScale is that of c, the second moment of m or its covariance, but no less
-// than the sums of m can tell apart: where activations hardly differ from their
-// mean, what is left of the diagonal is rounding.
+// ridgeScale is what ridges are a fraction of: the mean diagonal element of c, the
+// second moment of m or its covariance, but no less than the sums of m can tell
+// apart. Where activations hardly differ from their mean, what is left of the
+// diagonal is rounding.
 func (m *Moments) ridgeScale(c *mat.SymDense) float64 {
-	return max(ridgeScale(c), rounding*mat.Trace(m.Gram)/float64(m.Rows))
+	return max(meanDiagonal(c), rounding*mat.Trace(m.Gram)/float64(m.Rows))
 }
 
 // dot returns Σ_ic a_ic·b_ic·f_c, f nil standing for ones.

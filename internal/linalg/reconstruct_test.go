@@ -106,7 +106,7 @@ func TestReconstructIsLeastSquares(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lambda := o.Ridge * ridgeScale(m.Second(o.Affine))
+		lambda := o.Ridge * meanDiagonal(m.Second(o.Affine))
 		wr, shift, mse := bruteForce(t, h, w, keep, o.Affine, lambda)
 		tol := 1e-9 * fit.Cond.Solved
 		if dist := distance(fit.W, wr); dist > tol {

@@ -15,6 +15,7 @@ import (
 const (
 	negligibleEigenvalue = 1e-14 // relative to the largest
 	negligibleSingular   = 1e-7  // relative to the largest
+	negativeEigenvalue   = 1e-4  // relative to the largest: what moments summed in single precision may make of zero
 )
 
 // FactorWeighted decomposes P = Aᵀ·B (A r×m, B r×n) such that truncation
@@ -133,7 +134,7 @@ func gramRoot(name string, g mat.Symmetric) (*mat.Dense, error) {
 	}
 	values := eig.Values(nil) // ascending
 	top := math.Max(values[r-1], -values[0])
-	if values[0] < -100*rounding*top {
+	if values[0] < -negativeEigenvalue*top {
 		return nil, &fault.Error{Kind: fault.Model, Where: "weight " + name,
 			Got: fmt.Sprintf("an eigenvalue of %.3g beside %.3g", values[0], values[r-1]), Want: "a positive semidefinite matrix",
 			Remedy: "a second moment is wrong or overflowed; calibrate in float32 and with other images"}

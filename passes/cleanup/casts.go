@@ -2,8 +2,8 @@ package cleanup
 
 import "nuwa/graph"
 
-// Casts makes a Cast of every CastLike, which reads a value for its type alone,
-// where elem tells that type, and returns how many. Without this, what PyTorch
+// Casts makes a Cast of every CastLike of the main graph, which reads a value for its
+// type alone, where elem tells that type, and returns how many. Without this, what PyTorch
 // computes of constants would seem to depend on activations.
 func Casts(m *graph.Model, elem func(*graph.Value) graph.DType) int {
 	count := 0

@@ -76,21 +76,21 @@ func (f *idler) same(n *graph.Node) *graph.Value {
 	case n.Is("Slice"):
 		idle = forward(n, f.opset) && f.equal(x, y)
 	case n.Is("Pad"):
-		idle = f.opset >= 11 && is(n.Input(1), 0) && f.equal(x, y)
+		idle = f.opset >= 11 && allAre(n.Input(1), 0) && f.equal(x, y)
 	case n.Is("Add"):
-		if is(x, 0) && f.equal(n.Input(1), y) {
+		if allAre(x, 0) && f.equal(n.Input(1), y) {
 			return n.Input(1)
 		}
-		idle = is(n.Input(1), 0) && f.equal(x, y)
+		idle = allAre(n.Input(1), 0) && f.equal(x, y)
 	case n.Is("Mul"):
-		if is(x, 1) && f.equal(n.Input(1), y) {
+		if allAre(x, 1) && f.equal(n.Input(1), y) {
 			return n.Input(1)
 		}
-		idle = is(n.Input(1), 1) && f.equal(x, y)
+		idle = allAre(n.Input(1), 1) && f.equal(x, y)
 	case n.Is("Sub"):
-		idle = is(n.Input(1), 0) && f.equal(x, y)
+		idle = allAre(n.Input(1), 0) && f.equal(x, y)
 	case n.Is("Div"):
-		idle = is(n.Input(1), 1) && f.equal(x, y)
+		idle = allAre(n.Input(1), 1) && f.equal(x, y)
 	case n.Is("Where"):
 		if c, ok := uniform(x, uniformDepth); ok {
 			if w := n.Input(2 - int(c)); f.equal(w, y) {
@@ -98,7 +98,7 @@ func (f *idler) same(n *graph.Node) *graph.Value {
 			}
 			return nil
 		}
-		if p := guarded(n); p != nil && f.equal(p, y) {
+		if p := guarded(n); p != nil && f.elem(p) != graph.Float16 && f.equal(p, y) {
 			return p
 		}
 	}
@@ -116,7 +116,7 @@ func inference(n *graph.Node, opset int64) bool {
 	case opset < 12:
 		return true
 	}
-	return n.Input(2) == nil || is(n.Input(2), 0)
+	return n.Input(2) == nil || allAre(n.Input(2), 0)
 }
 
 // transpose finds what a Transpose equals: its input, if only dimensions of

@@ -172,7 +172,7 @@ func Branches(m *graph.Model) (int, error) {
 				continue
 			}
 			name := "then_branch"
-			if is(n.Input(0), 0) {
+			if allAre(n.Input(0), 0) {
 				name = "else_branch"
 			}
 			a := n.Attr(name)

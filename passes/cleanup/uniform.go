@@ -12,14 +12,14 @@ import (
 const uniformDepth = 12
 
 // uniform returns the number that all elements of v are, whatever its shape is:
-// that of a constant, or of one that was expanded to a batch, compared or
-// selected. Masks that leave everything out are such values.
+// that of a constant, or of one that was expanded to a batch, negated or selected.
+// Masks that leave nothing out are such values.
 func uniform(v *graph.Value, depth int) (float64, bool) {
 	if v == nil || depth == 0 {
 		return 0, false
 	}
 	if t := v.Const(); t != nil {
-		return only(t)
+		return sole(t)
 	}
 	n := v.Producer()
 	of := func(i int) (float64, bool) { return uniform(n.Input(i), depth-1) }
@@ -34,7 +34,7 @@ func uniform(v *graph.Value, depth int) (float64, bool) {
 		return 1 - x, ok
 	case n.Is("ConstantOfShape"):
 		if a := n.Attr("value"); a != nil && len(a.Tensors) == 1 {
-			return only(a.Tensors[0])
+			return sole(a.Tensors[0])
 		}
 		return 0, true
 	case n.Is("Where"):
@@ -45,8 +45,8 @@ func uniform(v *graph.Value, depth int) (float64, bool) {
 	return 0, false
 }
 
-// only returns the number that all elements of t are.
-func only(t *graph.Tensor) (float64, bool) {
+// sole returns the number that all elements of t are.
+func sole(t *graph.Tensor) (float64, bool) {
 	size := t.Type.Bits() / 8
 	if t.Len() == 0 || size == 0 || len(t.Data) < size || !bytes.Equal(t.Data[size:], t.Data[:len(t.Data)-size]) {
 		return 0, false
@@ -59,16 +59,17 @@ func only(t *graph.Tensor) (float64, bool) {
 	return xs[0], true
 }
 
-// is reports whether all elements of v are x.
-func is(v *graph.Value, x float64) bool {
+// allAre reports whether all elements of v are x.
+func allAre(v *graph.Value, x float64) bool {
 	y, ok := uniform(v, uniformDepth)
 	return ok && x == y
 }
 
-// guarded returns the probabilities that n, Where(IsNaN(p), 0, p), gives back
+// guarded returns the probabilities p that n, Where(IsNaN(p), c, p), gives back
 // because none of them can be NaN, nil if some may. PyTorch puts this after every
-// softmax of attention that may be masked: the softmax of a row whose logits are
-// all −∞ is not defined. Without a mask it always is, unless the logits overflow.
+// softmax of attention that may be masked, with zero for c: the softmax of a row
+// whose logits are all −∞ is not defined. Without a mask it always is, unless the
+// logits overflow, as those in half precision may.
 func guarded(n *graph.Node) *graph.Value {
 	p := n.Input(2)
 	if test := n.Input(0).Producer(); !n.Is("Where") || !test.Is("IsNaN") || test.Input(0) != p || !p.Producer().Is("Softmax") {
@@ -81,7 +82,7 @@ func guarded(n *graph.Node) *graph.Value {
 }
 
 // room is how large the constants may be that are added to logits, or scale them,
-// such that sums with them are far from overflow.
+// such that sums with them are far from overflow in single precision.
 const room = 1e9
 
 // unmasked reports whether v is made of products by scaling and adding moderate
@@ -101,8 +102,10 @@ func unmasked(v *graph.Value, depth int) bool {
 	}
 	n := v.Producer()
 	switch {
-	case n.Is("MatMul", "Gemm", "Einsum", "Conv"):
+	case n.Is("MatMul", "Einsum"):
 		return true
+	case n.Is("Gemm", "Conv"):
+		return n.Input(2) == nil || unmasked(n.Input(2), depth-1)
 	case n.Is("Add", "Sub", "Mul"):
 		return unmasked(n.Input(0), depth-1) && unmasked(n.Input(1), depth-1)
 	case n.Is("Div"):

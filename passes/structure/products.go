@@ -43,8 +43,8 @@ func (f *finder) productAfter(softmax *graph.Node) (pv *graph.Node, side int, re
 	return nil, 0, reason
 }
 
-// guards reports whether n is Where(IsNaN(v), 0, v), which PyTorch puts after the
-// softmax of logits that a mask may leave out altogether.
+// guards reports whether n is Where(IsNaN(v), c, v) for a constant c, which PyTorch
+// puts after the softmax of logits that a mask may leave out altogether.
 func guards(n *graph.Node, v *graph.Value) bool {
 	if !n.Is("Where") || n.Input(2) != v || n.Input(1).Const() == nil {
 		return false

@@ -4,7 +4,7 @@
 Needs PyTorch 2.11, torchvision 0.26, timm 1.0.29, transformers 5.17, onnx 1.23 and
 ONNX Runtime 1.30; the other scripts here run with Debian's, this one does not.
 The models are what these libraries make by default, but for their sizes. Weights
-are rounded to a few numbers, so that the files pack well; none of them are equal.
+are rounded to a few numbers, so that the files pack well; none is one number only.
 """
 
 import argparse
