@@ -71,7 +71,7 @@ func runFreeze(ctx context.Context, s *State) (string, error) {
 	done, err := cleanup.Freeze(ctx, s.Engine, s.Model)
 	s.kept(done.Kept)
 	return listed(counted(done.Constants, "values made constant"), counted(done.Targets, "reshape targets"),
-		counted(done.Rerooted, "values computed from the batch"), counted(done.Branches, "branches"), counted(done.Nodes, "nodes removed")), err
+		counted(done.Rerooted, "values computed from the batch"), counted(done.Branches, "branches"), counted(done.Zeros, "reshapes that allow for no zeros"), counted(done.Nodes, "nodes removed")), err
 }
 
 func runExpand(ctx context.Context, s *State) (string, error) {

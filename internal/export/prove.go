@@ -68,7 +68,7 @@ func (e *export) prove(ctx context.Context, tmp string) error {
 	e.result.Tolerance = e.o.Tolerance
 	if e.result.Tolerance == 0 {
 		e.result.Tolerance = exactTolerance
-		if e.o.Precision == "fp16" || halfOutputs(e.before) {
+		if e.o.Precision == "fp16" || halved(e.before) {
 			e.result.Tolerance = halfTolerance
 		}
 		if e.o.Precision == "int8" {
@@ -93,8 +93,11 @@ func (e *export) prove(ctx context.Context, tmp string) error {
 	return err
 }
 
-func halfOutputs(m *graph.Model) bool {
-	return slices.ContainsFunc(m.Graph.Outputs(), func(v *graph.Value) bool {
-		return v.Type != nil && (v.Type.Elem == graph.Float16 || v.Type.Elem == graph.BFloat16)
-	})
+// halved reports whether m computes in 16-bit floats, or holds weights in them.
+func halved(m *graph.Model) bool {
+	is := func(typ graph.DType) bool { return typ == graph.Float16 || typ == graph.BFloat16 }
+	typed := func(v *graph.Value) bool { return v.Type != nil && is(v.Type.Elem) }
+	return slices.ContainsFunc(m.Graph.Outputs(), typed) || slices.ContainsFunc(m.Graph.Inputs(), typed) ||
+		slices.ContainsFunc(m.Graph.Consts(), func(v *graph.Value) bool { return v.Default() != nil && is(v.Default().Type) }) ||
+		slices.ContainsFunc(m.Graph.Nodes(), func(n *graph.Node) bool { return n.Is("Cast") && is(graph.DType(n.IntAttr("to", 0))) })
 }

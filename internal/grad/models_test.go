@@ -258,13 +258,15 @@ var notImages = []string{
 	"optimum_clip",                          // compares images with words
 	"detector_nms", "detector_topk", "detr", // give boxes
 	"dinov3", "segformer", // give a vector per place
+	"hf_bert_legacy17", "hf_CLIPModel_dynamo",
+	"hf_DINOv3ViTModel_dynamo", "hf_SiglipVisionModel_dynamo", "hf_VitDetModel_dynamo",
 }
 
 // notSmooth are models of the zoo that finite differences in single precision
 // say nothing about.
 var notSmooth = []string{
 	"weights_int8", "qdq", "dynamic_int8", // round on the way
-	"half",            // computes in half precision
+	"half", "timm_vit_dynamo_transformers-vit-0-fp16", // compute in half precision
 	"bfloat16",        // takes images in it
 	"mask_of_tokens",  // hides tokens by the sign of a number
 	"grouped_contrib", // keeps an attention that is not spelled out

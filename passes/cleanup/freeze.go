@@ -20,6 +20,7 @@ type Frozen struct {
 	Targets   int      // Reshape targets that became constants although the batch is open
 	Rerooted  int      // values rebuilt from the batch of a graph input
 	Branches  int      // If nodes replaced by the branch they take
+	Zeros     int      // Reshape nodes that need not allow for sizes of zero
 	Nodes     int      // nodes that went
 	Kept      []string // shape arithmetic that stays, and why
 }
@@ -33,7 +34,9 @@ type Frozen struct {
 //   - other integers that grow with the batch are rebuilt from the first
 //     dimension of a graph input, so that nothing asks an inner value for its
 //     shape;
-//   - an If whose condition became constant is replaced by the branch it takes.
+//   - an If whose condition became constant is replaced by the branch it takes;
+//   - allowzero, which PyTorch always sets and older operator sets lack, is taken
+//     off a Reshape to a constant target without zeros.
 //
 // All values are run at three batch sizes in one session. A value that is no
 // affine function of the batch size stays, and is listed.
@@ -49,6 +52,7 @@ func Freeze(ctx context.Context, eng *engine.Engine, m *graph.Model) (Frozen, er
 			return done, err
 		}
 		if branches == 0 {
+			done.Zeros = denyZeros(m)
 			return done, nil
 		}
 		done.Branches += branches
@@ -60,6 +64,23 @@ func Freeze(ctx context.Context, eng *engine.Engine, m *graph.Model) (Frozen, er
 		done.Constants += folded.Values
 		done.Nodes += folded.Nodes
 	}
+}
+
+// denyZeros takes allowzero off where it says nothing, and returns how often.
+func denyZeros(m *graph.Model) int {
+	count := 0
+	for _, g := range graphs(m.Graph) {
+		for _, n := range g.Nodes() {
+			if !n.Is("Reshape") || n.IntAttr("allowzero", 0) == 0 || n.Input(1) == nil || n.Input(1).Const() == nil {
+				continue
+			}
+			if target, err := n.Input(1).Const().Ints(); err == nil && !slices.Contains(target, 0) {
+				n.RemoveAttr("allowzero")
+				count++
+			}
+		}
+	}
+	return count
 }
 
 func freezeOnce(ctx context.Context, eng *engine.Engine, m *graph.Model, done *Frozen) error {

@@ -2,6 +2,7 @@ package fuse
 
 import (
 	"fmt"
+	"slices"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -69,7 +70,7 @@ func (s *site) fuse(form Form) error {
 	}
 	var y *graph.Value
 	var err error
-	q, k, v := s.a.Q.Linear.Input(), s.a.K.Linear.Input(), s.a.V.Linear.Input()
+	q, k, v := s.batchFirst(s.a.Q, s.form.Q), s.batchFirst(s.a.K, s.form.K), s.batchFirst(s.a.V, s.form.V)
 	switch {
 	case form == Standard:
 		y, err = s.standard([3]*graph.Value{q, k, v}, w, b)
@@ -82,6 +83,29 @@ func (s *site) fuse(form Form) error {
 		return err
 	}
 	return s.project(y)
+}
+
+// swap is the order of axes that puts [tokens, batch, channels] into [batch,
+// tokens, channels], and back.
+var swap = []int64{1, 0, 2}
+
+// batchFirst returns what the map of o reads, as [batch, tokens, channels].
+func (s *site) batchFirst(o *structure.Operand, is structure.Arrangement) *graph.Value {
+	x := o.Linear.Input()
+	if !is.TokensFirst {
+		return x
+	}
+	if n := x.Producer(); n.Is("Transpose") {
+		if perm, ok := n.IntsAttr("perm"); ok && slices.Equal(perm, swap) {
+			return n.Input(0)
+		}
+	}
+	for _, n := range x.Users() {
+		if perm, ok := n.IntsAttr("perm"); ok && n.Is("Transpose") && slices.Equal(perm, swap) {
+			return n.Output(0)
+		}
+	}
+	return s.m.Graph.Add("Transpose", s.name+"_samples", []*graph.Value{x}, graph.Ints("perm", swap...)).Output(0)
 }
 
 // heads returns the map behind an operand, heads one after another, what the
@@ -201,6 +225,13 @@ func (s *site) project(y *graph.Value) error {
 	}
 	if o.Linear.B == nil {
 		b = nil
+	}
+	if s.form.Out.TokensFirst {
+		y = s.m.Graph.Add("Transpose", s.name+"_tokens", []*graph.Value{y}, graph.Ints("perm", swap...)).Output(0)
+	}
+	if s.form.Out.Flat {
+		flat := s.m.Graph.AddConst(s.name+"_rows", graph.NewTensor([]int64{2}, []int64{-1, int64(in)}))
+		y = s.m.Graph.Add("Reshape", s.name+"_flat", []*graph.Value{y, flat}).Output(0)
 	}
 	z, err := o.Linear.Rebuild(s.m.Graph, y, o.Linear.Name(), turned, b)
 	if err != nil {

@@ -13,10 +13,19 @@ import (
 //	softmax(Scale·Q·Kᵀ + Bias)·V
 //
 // over all tokens, where Q, K and V are linear maps of [batch, tokens, channels]
-// and the heads' outputs go, next to each other, to a linear map of such.
+// and the heads' outputs go, next to each other, to a linear map of such; or of
+// other arrangements, which tokens and samples are then put into.
 type Form struct {
-	Scale float64
-	Bias  *graph.Value // a constant that broadcasts to [1, heads, queries, keys]; nil for none
+	Scale   float64
+	Bias    *graph.Value // a constant that broadcasts to [1, heads, queries, keys]; nil for none
+	Q, K, V Arrangement  // of what the maps read
+	Out     Arrangement  // of what the output projection reads
+}
+
+// Arrangement says how samples and tokens lie beside the channels, which are last.
+type Arrangement struct {
+	TokensFirst bool // [tokens, batch, channels]
+	Flat        bool // tokens and samples share an axis
 }
 
 // Form reads a in that form, or tells why it does something else.
@@ -27,60 +36,78 @@ func (a *Attention) Form(m *graph.Model, s *engine.Shapes) (f Form, reason strin
 	case a.VOReason != "":
 		return f, a.VOReason
 	}
+	if f, reason = a.logits(m, s); reason != "" {
+		return f, reason
+	}
 	for _, x := range []struct {
 		what    string
 		o       *Operand
 		fromEnd int // of the tokens' axis at the product
-	}{{"queries", a.Q, 2}, {"keys", a.K, 1}, {"values", a.V, 2}} {
-		if reason := x.o.perToken(s, x.fromEnd); reason != "" {
+		is      *Arrangement
+	}{{"queries", a.Q, 2, &f.Q}, {"keys", a.K, 1, &f.K}, {"values", a.V, 2, &f.V}} {
+		if *x.is, reason = x.o.arrangement(s, x.fromEnd); reason != "" {
 			return f, x.what + ": " + reason
 		}
 	}
 	if !slices.Equal(a.Q.places(), a.V.places()) || len(a.Q.Leaf.layout.dst) != len(a.V.Leaf.layout.dst) {
 		return f, "the heads of queries and values are not arranged alike"
 	}
-	if !a.Out.perToken(s) {
+	var ok bool
+	if f.Out, ok = a.Out.arrangement(s); !ok {
 		return f, "the output projection does not take the tokens of one sample"
 	}
-	return a.logits(m, s)
+	return f, ""
 }
 
-// perToken tells why o is no linear map of [batch, tokens, channels] whose
-// tokens, all and in order, lie on the product's given axis, or nothing.
-func (o *Operand) perToken(s *engine.Shapes, fromEnd int) string {
+// arrangement tells how samples and tokens lie where the linear map of o reads
+// them, or why their tokens, all and in order, are not on the product's given axis.
+func (o *Operand) arrangement(s *engine.Shapes, fromEnd int) (is Arrangement, reason string) {
 	lay := o.Leaf.layout
 	if len(lay.src) != 3 || lay.channel != 2 || o.Linear.Axis != 1 {
-		return "they do not come from [batch, tokens, channels]"
+		return is, "they do not come from [batch, tokens, channels]"
 	}
 	at, inner := len(lay.dst)-fromEnd, len(lay.dst)-2
-	if !slices.Equal(lay.dst[at], lay.src[1]) {
-		return "attention is not over all tokens"
+	samples := lay.src[0]
+	switch {
+	case slices.Equal(lay.dst[at], lay.src[1]):
+	case slices.Equal(lay.dst[at], lay.src[0]):
+		is.TokensFirst, samples = true, lay.src[1]
+	default:
+		return is, "attention is not over all tokens"
 	}
-	for _, f := range lay.src[0] {
+	for _, f := range samples {
 		if lay.dstPlace(f).axis >= inner {
-			return "attention is over samples"
+			return is, "attention is over samples"
 		}
 	}
 	if s.Elem(o.Linear.In) != graph.Float32 || s.Elem(o.Leaf.Value) != graph.Float32 {
-		return "they are not in single precision"
+		return is, "they are not in single precision"
 	}
-	return ""
+	return is, ""
 }
 
-// perToken reports whether the way to the output projection only puts heads
-// side by side.
-func (o *Output) perToken(s *engine.Shapes) bool {
+// arrangement tells how samples and tokens lie where the output projection reads
+// them; ok is false where the way to it does more than to put heads side by side.
+func (o *Output) arrangement(s *engine.Shapes) (is Arrangement, ok bool) {
 	lay := o.leaf.layout
 	inner := len(lay.src) - 2
-	if len(lay.dst) != 3 || o.axis != 2 || !slices.Equal(lay.dst[1], lay.src[inner]) {
-		return false
+	tokens := lay.src[inner]
+	if o.axis != len(lay.dst)-1 || s.Elem(o.Linear.Out) != graph.Float32 {
+		return is, false
 	}
-	for _, f := range lay.dst[0] {
-		if lay.factors[f].axis >= inner {
-			return false
-		}
+	rows := slices.Concat(lay.dst[:o.axis]...)
+	switch n := len(rows) - len(tokens); {
+	case n < 0 || o.axis < 1 || o.axis > 2:
+		return is, false
+	case o.axis == 2 && slices.Equal(lay.dst[1], tokens), o.axis == 1 && slices.Equal(rows[n:], tokens):
+		rows = rows[:n]
+	case o.axis == 2 && slices.Equal(lay.dst[0], tokens), o.axis == 1 && slices.Equal(rows[:len(tokens)], tokens):
+		is.TokensFirst, rows = true, rows[len(tokens):]
+	default:
+		return is, false
 	}
-	return s.Elem(o.Linear.Out) == graph.Float32
+	is.Flat = o.axis == 1
+	return is, !slices.ContainsFunc(rows, func(f int) bool { return lay.factors[f].axis >= inner })
 }
 
 // logits follows the product of queries and keys to the softmax, and that to
