@@ -71,8 +71,11 @@ func (t DType) Bits() int { return dtypes[t].bits }
 // IsFloat reports whether t is a floating-point type that ViT weights are
 // stored in: f32, f64, f16 or bf16.
 func (t DType) IsFloat() bool {
-	return t == Float32 || t == Float64 || t == Float16 || t == BFloat16
+	return t == Float32 || t == Float64 || t.IsHalf()
 }
+
+// IsHalf reports whether t is one of the 16-bit floating-point types.
+func (t DType) IsHalf() bool { return t == Float16 || t == BFloat16 }
 
 // ByteLen returns the number of bytes that n packed elements of type t take.
 func (t DType) ByteLen(n int64) int64 { return (n*int64(t.Bits()) + 7) / 8 }

@@ -145,8 +145,7 @@ func halved(m *graph.Model, shapes *engine.Shapes) map[string]bool {
 		}
 		half, seen := known[v]
 		if !seen {
-			typ := shapes.Elem(v)
-			half = typ == graph.Float16 || typ == graph.BFloat16 || slices.ContainsFunc(v.Producer().Inputs(), visit)
+			half = shapes.Elem(v).IsHalf() || slices.ContainsFunc(v.Producer().Inputs(), visit)
 			known[v] = half
 		}
 		return half

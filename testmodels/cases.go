@@ -75,17 +75,23 @@ func index(name string) ([]Case, error) {
 		return nil, err
 	}
 	dir := filepath.Join(root, name)
-	file := filepath.Join(dir, "index.json")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("testmodels: index of %s: %w", name, err)
-	}
-	var cases []Case
-	if err := json.Unmarshal(data, &cases); err != nil {
-		return nil, fmt.Errorf("testmodels: %s: %w", file, err)
-	}
+	cases, err := listed[Case](dir)
 	for i := range cases {
 		cases[i].dir = dir
 	}
-	return cases, nil
+	return cases, err
+}
+
+// listed returns what the index.json of a folder lists.
+func listed[T any](dir string) ([]T, error) {
+	file := filepath.Join(dir, "index.json")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("testmodels: %w", err)
+	}
+	var list []T
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("testmodels: %s: %w", file, err)
+	}
+	return list, nil
 }

@@ -1,7 +1,6 @@
 package testmodels
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,27 +52,14 @@ func Zoo() ([]Model, error) {
 				return nil, fmt.Errorf("testmodels: %w", err)
 			}
 		}
-		models, err := listed(dir)
+		models, err := listed[Model](dir)
 		if err != nil {
-			return nil, fmt.Errorf("testmodels: %w", err)
+			return nil, err
+		}
+		for i := range models {
+			models[i].dir = dir
 		}
 		all = append(all, models...)
 	}
 	return all, nil
-}
-
-// listed returns the models of a folder's index.
-func listed(dir string) ([]Model, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
-	if err != nil {
-		return nil, err
-	}
-	var models []Model
-	if err := json.Unmarshal(data, &models); err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	for i := range models {
-		models[i].dir = dir
-	}
-	return models, nil
 }

@@ -95,9 +95,8 @@ func (e *export) prove(ctx context.Context, tmp string) error {
 
 // halved reports whether m computes in 16-bit floats, or holds weights in them.
 func halved(m *graph.Model) bool {
-	is := func(typ graph.DType) bool { return typ == graph.Float16 || typ == graph.BFloat16 }
-	typed := func(v *graph.Value) bool { return v.Type != nil && is(v.Type.Elem) }
+	typed := func(v *graph.Value) bool { return v.Type != nil && v.Type.Elem.IsHalf() }
 	return slices.ContainsFunc(m.Graph.Outputs(), typed) || slices.ContainsFunc(m.Graph.Inputs(), typed) ||
-		slices.ContainsFunc(m.Graph.Consts(), func(v *graph.Value) bool { return v.Default() != nil && is(v.Default().Type) }) ||
-		slices.ContainsFunc(m.Graph.Nodes(), func(n *graph.Node) bool { return n.Is("Cast") && is(graph.DType(n.IntAttr("to", 0))) })
+		slices.ContainsFunc(m.Graph.Consts(), func(v *graph.Value) bool { return v.Default() != nil && v.Default().Type.IsHalf() }) ||
+		slices.ContainsFunc(m.Graph.Nodes(), func(n *graph.Node) bool { return n.Is("Cast") && graph.DType(n.IntAttr("to", 0)).IsHalf() })
 }

@@ -258,8 +258,8 @@ var notImages = []string{
 	"optimum_clip",                          // compares images with words
 	"detector_nms", "detector_topk", "detr", // give boxes
 	"dinov3", "segformer", // give a vector per place
-	"hf_bert_legacy17", "hf_CLIPModel_dynamo",
-	"hf_DINOv3ViTModel_dynamo", "hf_SiglipVisionModel_dynamo", "hf_VitDetModel_dynamo",
+	"hf_bert_legacy17", "hf_CLIPModel_dynamo", // as above
+	"hf_DINOv3ViTModel_dynamo", "hf_SiglipVisionModel_dynamo", "hf_VitDetModel_dynamo", // give features
 }
 
 // notSmooth are models of the zoo that finite differences in single precision

@@ -18,7 +18,7 @@ import (
 // with means over axes, and without "− mean g" where x is not centred. Half
 // precision is left for it: squares overflow there, and ε vanishes.
 func (c *call) normalized(x, g *graph.Value, axes []int, epsilon float64, centre bool) *graph.Value {
-	if t := c.elem(x); t == graph.Float16 || t == graph.BFloat16 {
+	if t := c.elem(x); t.IsHalf() {
 		return c.cast(c.normalized(c.cast(x, graph.Float32), c.cast(g, graph.Float32), axes, epsilon, centre), t)
 	}
 	if centre {

@@ -21,10 +21,10 @@ func storedIn(t *graph.Tensor, v *graph.Value, set nodeSet) graph.DType {
 		return graph.Undefined
 	}
 	typ := from.Stored
-	if narrow(from.Type) {
+	if from.Type.IsHalf() {
 		typ = from.Type
 	}
-	if !narrow(typ) {
+	if !typ.IsHalf() {
 		return graph.Undefined
 	}
 	xs, err := t.Floats()
@@ -40,8 +40,6 @@ func storedIn(t *graph.Tensor, v *graph.Value, set nodeSet) graph.DType {
 	}
 	return typ
 }
-
-func narrow(typ graph.DType) bool { return typ == graph.Float16 || typ == graph.BFloat16 }
 
 // Store rounds the constants that were stored in 16 bits to that type again, and
 // widens them by a Cast. It returns how many. Numbers beyond the type's range

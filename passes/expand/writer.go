@@ -153,7 +153,7 @@ func (w *writer) parts(v *graph.Value, sizes ...int64) []*graph.Value {
 }
 
 // half reports whether n computes in 16 bits.
-func (w *writer) half() bool { return w.elem == graph.Float16 || w.elem == graph.BFloat16 }
+func (w *writer) half() bool { return w.elem.IsHalf() }
 
 // lowest is a number that no logit can outweigh.
 func lowest(elem graph.DType) float64 {

@@ -95,15 +95,18 @@ func (s *site) batchFirst(o *structure.Operand, is structure.Arrangement) *graph
 	if !is.TokensFirst {
 		return x
 	}
-	if n := x.Producer(); n.Is("Transpose") {
-		if perm, ok := n.IntsAttr("perm"); ok && slices.Equal(perm, swap) {
-			return n.Input(0)
+	swaps := func(n *graph.Node) bool {
+		if !n.Is("Transpose") {
+			return false
 		}
+		perm, ok := n.IntsAttr("perm")
+		return ok && slices.Equal(perm, swap)
 	}
-	for _, n := range x.Users() {
-		if perm, ok := n.IntsAttr("perm"); ok && n.Is("Transpose") && slices.Equal(perm, swap) {
-			return n.Output(0)
-		}
+	if n := x.Producer(); swaps(n) {
+		return n.Input(0)
+	}
+	if i := slices.IndexFunc(x.Users(), swaps); i >= 0 {
+		return x.Users()[i].Output(0)
 	}
 	return s.m.Graph.Add("Transpose", s.name+"_samples", []*graph.Value{x}, graph.Ints("perm", swap...)).Output(0)
 }

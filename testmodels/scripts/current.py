@@ -27,29 +27,26 @@ SMALL = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, interme
              projection_dim=16, layer_norm_eps=1e-6, attention_probs_dropout_prob=0.0)
 
 
-class Tuple(nn.Module):
-    """The tensors of what a model of transformers returns."""
+class Tensors(nn.Module):
+    """A model of transformers that returns tensors."""
 
     def __init__(self, model):
         super().__init__()
         self.m = model
 
-    def forward(self, **inputs):
-        return self.m(**inputs).to_tuple()
 
-
-class Pixels(Tuple):
+class Pixels(Tensors):
     def forward(self, pixel_values):
-        out = tuple(t for t in super().forward(pixel_values=pixel_values) if isinstance(t, torch.Tensor))
+        out = tuple(t for t in self.m(pixel_values=pixel_values).to_tuple() if isinstance(t, torch.Tensor))
         return out if len(out) > 1 else out[0]
 
 
-class Texts(Tuple):
+class Texts(Tensors):
     def forward(self, input_ids, attention_mask):
         return self.m(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
-class TwoTowers(Tuple):
+class TwoTowers(Tensors):
     def forward(self, input_ids, pixel_values, attention_mask):
         o = self.m(input_ids=input_ids, pixel_values=pixel_values, attention_mask=attention_mask)
         return o.logits_per_image, o.logits_per_text, o.text_embeds, o.image_embeds
@@ -77,13 +74,13 @@ def timm_vit():
     return model, (probe_input(64).repeat(2, 1, 1, 1),)
 
 
-def hf(name, attention="sdpa", wrap=None, **sizes):
+def hf(name, attention="sdpa", **sizes):
     def make():
         kind = getattr(transformers, name)
         known = kind.config_class()
         config = kind.config_class(**{k: v for k, v in {**SMALL, **sizes}.items() if hasattr(known, k)})
         model = kind._from_config(config, attn_implementation=attention)
-        return (wrap or Pixels)(model), (probe_input(32).repeat(2, 1, 1, 1),)
+        return Pixels(model), (probe_input(32).repeat(2, 1, 1, 1),)
     return make
 
 
@@ -107,7 +104,7 @@ def clip():
 
 
 def inputs_of(model, x):
-    return list(model.forward.__code__.co_varnames[1:1 + len(x)]) if isinstance(model, Tuple) else ["input"]
+    return list(model.forward.__code__.co_varnames[1:1 + len(x)]) if isinstance(model, Tensors) else ["input"]
 
 
 def dynamo(opset=None, static=False, external=False, optimize=True):
