@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -55,10 +56,12 @@ type Budget struct {
 	Memory int64 // 0 limits nothing
 }
 
-// Run runs all steps and returns when none is left that can run: steps that
-// stand first in the list come first, but one whose results free memory before
-// others of its kind, so that what was begun gets finished. watch is told of
-// every change of state, one at a time. The error is that of the context.
+// Run runs all steps and returns when none is left that can run. What was begun
+// gets finished first, so that results free memory; but a step that needs no other
+// is begun as soon as fewer of its kind than there are cores have results in use,
+// lest the last of them runs alone. Among equals, those that stand first in the
+// list come first. watch is told of every change of state, one at a time. The error
+// is that of the context.
 func Run(ctx context.Context, list []*Step, limit Budget, watch func(*Step)) error {
 	if watch == nil {
 		watch = func(*Step) {}
@@ -91,6 +94,7 @@ type runner struct {
 	watch   func(*Step)
 	ended   chan *Step
 	running int
+	open    int // steps that need no other and that run or have results in use
 	cores   int
 	memory  int64
 }
@@ -104,6 +108,9 @@ func (r *runner) begin(ctx context.Context, list []*Step) {
 		}
 		next.State = Running
 		r.running++
+		if len(next.Needs) == 0 {
+			r.open++
+		}
 		r.cores += next.cores()
 		r.memory += next.Memory
 		r.watch(next)
@@ -116,15 +123,23 @@ func (r *runner) begin(ctx context.Context, list []*Step) {
 	}
 }
 
-// next returns the step to begin: the one that needs most of those that are
-// ready and fit, for what it needs is freed the sooner.
+// next returns the step to begin, of those that are ready and fit.
 func (r *runner) next(list []*Step) (best *Step) {
 	for _, s := range list {
-		if s.State == Waiting && s.waiting == 0 && r.fits(s) && (best == nil || s.depth() > best.depth()) {
+		if s.State == Waiting && s.waiting == 0 && r.fits(s) && (best == nil || r.rank(s) > r.rank(best)) {
 			best = s
 		}
 	}
 	return best
+}
+
+// rank is the higher the sooner a step is to begin: the more it needs, as that is
+// freed the sooner, unless it is time to begin something new.
+func (r *runner) rank(s *Step) int {
+	if len(s.Needs) == 0 && r.open < r.limit.Cores {
+		return math.MaxInt
+	}
+	return s.depth()
 }
 
 func (r *runner) fits(s *Step) bool {
@@ -194,6 +209,9 @@ func (r *runner) settle(s *Step) {
 }
 
 func (r *runner) free(s *Step) {
+	if len(s.Needs) == 0 && (s.State == Done || s.State == Failed) {
+		r.open--
+	}
 	if s.State != Done {
 		return
 	}

@@ -96,3 +96,33 @@ func TestInterruptedAndPanics(t *testing.T) {
 		t.Errorf("got %v, %v, %v", err, c.Err, d.Err)
 	}
 }
+
+// Of three lines of work on two cores, the third is begun as soon as one of the
+// others is through, not when all that is left is the third.
+func TestLastLineIsNotAlone(t *testing.T) {
+	var list, behind []*steps.Step
+	run := func(context.Context) error {
+		time.Sleep(time.Millisecond)
+		return nil
+	}
+	done := false // with the first line that is through
+	for _, name := range []string{"a", "b", "c"} {
+		root := &steps.Step{Name: name, Run: run, Free: func() { done = true }}
+		list = append(list, root)
+		for range 4 {
+			behind = append(behind, &steps.Step{Name: name + " on", Needs: []*steps.Step{root}, Run: run})
+		}
+	}
+	checked := false
+	watch := func(s *steps.Step) {
+		if done && !checked && s.State == steps.Running {
+			checked = true
+			if s.Name != "c" {
+				t.Errorf("%s is begun when a line is through", s.Name)
+			}
+		}
+	}
+	if err := steps.Run(t.Context(), append(list, behind...), steps.Budget{Cores: 2}, watch); err != nil || !checked {
+		t.Errorf("%v, looked: %t", err, checked)
+	}
+}
