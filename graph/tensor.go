@@ -336,22 +336,35 @@ func (t *Tensor) Ints() ([]int64, error) {
 // Float32s returns the elements of an f32 tensor, sharing memory with Data
 // where alignment allows. The result must not be written to.
 func (t *Tensor) Float32s() ([]float32, error) {
-	if t.Type != Float32 {
-		return nil, fmt.Errorf("tensor %q is %s, want f32", t.Name, t.Type)
+	return shared(t, Float32, func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) })
+}
+
+// Int64s returns the elements of an i64 tensor, as Float32s does.
+func (t *Tensor) Int64s() ([]int64, error) {
+	return shared(t, Int64, func(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) })
+}
+
+// shared returns the elements of a tensor of type typ, in t's memory where the
+// machine can read them there, else read one by one.
+func shared[T any](t *Tensor, typ DType, read func([]byte) T) ([]T, error) {
+	if t.Type != typ {
+		return nil, fmt.Errorf("tensor %q is %s, want %s", t.Name, t.Type, typ)
 	}
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	n := len(t.Data) / 4
+	var one T
+	size := int(unsafe.Sizeof(one))
+	n := len(t.Data) / size
 	if n == 0 {
 		return nil, nil
 	}
-	if p := unsafe.Pointer(unsafe.SliceData(t.Data)); uintptr(p)%4 == 0 && littleEndian {
-		return unsafe.Slice((*float32)(p), n), nil
+	if p := unsafe.Pointer(unsafe.SliceData(t.Data)); uintptr(p)%uintptr(size) == 0 && littleEndian {
+		return unsafe.Slice((*T)(p), n), nil
 	}
-	out := make([]float32, n)
+	out := make([]T, n)
 	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:]))
+		out[i] = read(t.Data[size*i:])
 	}
 	return out, nil
 }

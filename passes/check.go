@@ -38,32 +38,23 @@ func (c *checker) check(ctx context.Context, p Pass, before *graph.Model) (drift
 	if err := sameSignature(before, m, p.Signature); err != nil {
 		return 0, err
 	}
-	if c.skipProof {
-		c.state.known = nil
-		shapes, err := c.state.Engine.Shapes(ctx, m)
-		if err == nil {
-			declare(m, shapes)
-		}
-		return 0, err
-	}
-	proof := len(cleanup.Random(m)) == 0
-	var names []string
-	if proof {
-		names = outputNames(m)
-	}
-	after, err := c.state.Engine.Observe(ctx, m, names, proofSeed, proofBatches...)
+	known := c.state.known
+	c.state.known = nil
+	shapes, err := c.state.Engine.Shapes(ctx, m)
 	if err != nil {
 		return 0, err
 	}
-	declare(m, after.Shapes)
-	known := c.state.known
-	c.state.known = nil
-	if !proof {
+	declare(m, shapes)
+	if c.skipProof {
 		return 0, nil
+	}
+	after, err := c.run(ctx, m)
+	if err != nil || len(cleanup.Random(m)) > 0 {
+		return 0, err
 	}
 	if !p.Signature {
 		if known == nil {
-			if known, err = c.run(ctx, before, after.Batches); err != nil {
+			if known, err = c.run(ctx, before); err != nil {
 				return 0, err
 			}
 		}
@@ -71,14 +62,14 @@ func (c *checker) check(ctx context.Context, p Pass, before *graph.Model) (drift
 			return 0, err
 		}
 	}
-	c.state.known = after.Values
+	c.state.known = after
 	return drift, nil
 }
 
-// run returns the outputs of m at the given batch sizes.
-func (c *checker) run(ctx context.Context, m *graph.Model, batches []int) ([]map[string]*graph.Tensor, error) {
+// run returns the outputs of m at the batch sizes of proofs.
+func (c *checker) run(ctx context.Context, m *graph.Model) ([]map[string]*graph.Tensor, error) {
 	var feeds []map[string]*graph.Tensor
-	for _, b := range batches {
+	for _, b := range engine.Batches(m, proofBatches...) {
 		f, err := engine.Inputs(m, b, proofSeed)
 		if err != nil {
 			return nil, err

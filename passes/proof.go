@@ -24,7 +24,7 @@ const (
 // output's largest element. One that an exact pass may not make is an error. Before
 // that is said, it is found out what rounding does to the outputs of the model as it
 // was: half precision rounds more, and some models make much of it.
-func (c *checker) compare(ctx context.Context, p Pass, before *graph.Model, known []map[string]*graph.Tensor, after *engine.Observation) (float64, error) {
+func (c *checker) compare(ctx context.Context, p Pass, before *graph.Model, known, after []map[string]*graph.Tensor) (float64, error) {
 	limits := map[string]float64{}
 	for name, x := range known[0] {
 		switch x.Type {
@@ -34,7 +34,7 @@ func (c *checker) compare(ctx context.Context, p Pass, before *graph.Model, know
 			limits[name] = HalfTolerance
 		}
 	}
-	drift, err := hold(limits, p, known, after)
+	drift, err := c.hold(limits, p, known, after)
 	if err == nil {
 		return drift, nil
 	}
@@ -43,7 +43,7 @@ func (c *checker) compare(ctx context.Context, p Pass, before *graph.Model, know
 		return 0, err
 	}
 	half := halved(before, shapes)
-	noise, failed := c.noise(ctx, before, known, after.Batches)
+	noise, failed := c.noise(ctx, before, known)
 	if failed != nil {
 		return 0, err
 	}
@@ -56,7 +56,7 @@ func (c *checker) compare(ctx context.Context, p Pass, before *graph.Model, know
 		}
 		limits[name] = limit
 	}
-	return hold(limits, p, known, after)
+	return c.hold(limits, p, known, after)
 }
 
 // An exact pass may move an output by noiseRoom times its noise where that is more
@@ -71,14 +71,14 @@ const (
 // noise returns how far the outputs of m, which are known, move when every element
 // of its inputs moves by jitter, and ONNX Runtime sums in the orders that it is
 // fastest in.
-func (c *checker) noise(ctx context.Context, m *graph.Model, known []map[string]*graph.Tensor, batches []int) (map[string]float64, error) {
+func (c *checker) noise(ctx context.Context, m *graph.Model, known []map[string]*graph.Tensor) (map[string]float64, error) {
 	s, err := (&engine.Engine{Threads: c.state.Engine.Threads}).Open(m)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
 	noise := map[string]float64{}
-	for i, b := range batches {
+	for i, b := range engine.Batches(m, proofBatches...) {
 		f, err := engine.Inputs(m, b, proofSeed)
 		if err != nil {
 			return nil, err
@@ -115,10 +115,10 @@ func (c *checker) noise(ctx context.Context, m *graph.Model, known []map[string]
 
 // hold returns the largest difference of any output, relative to that output's
 // largest element, and an error if an exact pass made one beyond the limits.
-func hold(limits map[string]float64, p Pass, before []map[string]*graph.Tensor, after *engine.Observation) (drift float64, err error) {
-	for i, batch := range after.Batches {
+func (c *checker) hold(limits map[string]float64, p Pass, before, after []map[string]*graph.Tensor) (drift float64, err error) {
+	for i, batch := range engine.Batches(c.state.Model, proofBatches...) {
 		for name, x := range before[i] {
-			moved, at, err := Distance(x, after.Values[i][name])
+			moved, at, err := Distance(x, after[i][name])
 			if err != nil {
 				return 0, err
 			}

@@ -27,13 +27,9 @@ import (
 	"nuwa/internal/files"
 )
 
-// garbage is how much of the heap may be garbage, in percent of what is alive:
-// little, as weights are most of it, and live long.
-const garbage = 30
-
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
+		collectSeldom()
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }

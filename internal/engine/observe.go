@@ -28,12 +28,12 @@ type Observation struct {
 // Names of values that are no tensors, or of types that nothing here reads
 // (8-bit floats, 4-bit integers, complex numbers), are left out of Values.
 func (e *Engine) Observe(ctx context.Context, m *graph.Model, names []string, seed uint64, batches ...int) (*Observation, error) {
-	return e.observe(ctx, m, nil, nil, names, seed, observed(m, batches...))
+	return e.observe(ctx, m, nil, nil, names, seed, Batches(m, batches...))
 }
 
-// observed returns the batch sizes to run m at: those wanted, or its own, which
+// Batches returns the batch sizes to run m at: those wanted, or its own, which
 // counts as one.
-func observed(m *graph.Model, batches ...int) []int {
+func Batches(m *graph.Model, batches ...int) []int {
 	if !DynamicBatch(m) {
 		return []int{1}
 	}
@@ -45,11 +45,10 @@ func observed(m *graph.Model, batches ...int) []int {
 func (e *Engine) observe(ctx context.Context, m *graph.Model, types map[string]graph.DType, known sizes,
 	names []string, seed uint64, batches []int) (*Observation, error) {
 	if types == nil {
-		infos, err := infer(m, 0)
-		if err != nil {
+		var err error
+		if types, err = typesOf(m); err != nil {
 			return nil, err
 		}
-		types = elemTypes(infos)
 	}
 	p := newProbe(m, types)
 	for _, name := range names {
@@ -87,24 +86,26 @@ func (e *Engine) observe(ctx context.Context, m *graph.Model, types map[string]g
 // Compute runs m on several feeds, in the way that Observe does, and returns
 // the values called names for each. Nothing else is computed.
 func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, feeds ...map[string]*graph.Tensor) ([]map[string]*graph.Tensor, error) {
-	m, err := Tap(m, names...)
+	types, err := typesOf(m)
 	if err != nil {
 		return nil, err
 	}
-	infos, err := infer(m, 0)
-	if err != nil {
+	if m, err = Tap(m, names...); err != nil {
 		return nil, err
 	}
-	p := newProbe(m, elemTypes(infos))
+	p := newProbe(m, types)
 	for _, name := range names {
 		p.askElements(name)
+	}
+	all := make([]map[string]*graph.Tensor, len(feeds))
+	if len(p.model.Graph.Outputs()) == 0 {
+		return all, nil
 	}
 	s, err := e.openLight(p.model)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	all := make([]map[string]*graph.Tensor, len(feeds))
 	for i, f := range feeds {
 		outs, err := s.Run(ctx, f, nil)
 		if err != nil {

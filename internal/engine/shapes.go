@@ -74,7 +74,7 @@ func (s *Shapes) Elem(v *graph.Value) graph.DType {
 // is; what it cannot tell beforehand is run, as Observe does. Element types are
 // those that it infers.
 func (e *Engine) Shapes(ctx context.Context, m *graph.Model) (*Shapes, error) {
-	batches := observed(m, 1, 2, 3)
+	batches := Batches(m, 1, 2, 3)
 	known := sizes{}
 	var types map[string]graph.DType
 	for i, b := range batches {
@@ -225,6 +225,16 @@ func (m *memo) of(model []byte) (map[string]ort.Info, error) {
 	}
 	m.known[key] = found
 	return found, nil
+}
+
+// typesOf returns the element types of all values of m. They are asked for at a
+// batch of one, as sizes are, so that one answer serves both.
+func typesOf(m *graph.Model) (map[string]graph.DType, error) {
+	infos, err := infer(m, 1)
+	if err != nil { // of inputs of other sizes, maybe
+		infos, err = infer(m, 0)
+	}
+	return elemTypes(infos), err
 }
 
 func elemTypes(infos map[string]ort.Info) map[string]graph.DType {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"nuwa/graph"
 	"nuwa/internal/engine"
@@ -141,6 +142,17 @@ func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) (ag
 		return false, err
 	}
 	channels := src[0][t.axis]
+	layouts := map[*graph.Tensor]func() (*layout, error){} // many values are one rearrangement, or on the way to several leaves
+	layoutOf := func(v *graph.Value) (*layout, error) {
+		found := layouts[codes[0][v]]
+		if found == nil {
+			found = sync.OnceValues(func() (*layout, error) {
+				return decodeTwice([2]*graph.Tensor{codes[0][v], codes[1][v]}, src, t.axis)
+			})
+			layouts[codes[0][v]] = found
+		}
+		return found()
+	}
 	for _, leaf := range t.leaves {
 		leaf.scale, leaf.shift = make([]float64, channels), make([]float64, channels)
 		for i := range leaf.scale {
@@ -154,7 +166,7 @@ func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) (ag
 					break
 				}
 			}
-			if leaf.layout, err = decodeTwice([2]*graph.Tensor{codes[0][v], codes[1][v]}, src, t.axis); err != nil && i > 0 {
+			if leaf.layout, err = layoutOf(v); err != nil && i > 0 {
 				f.notPlain[t.parents[v]] = fmt.Sprintf("%s: %v", t.parents[v], err)
 				again = true
 				break
@@ -172,7 +184,7 @@ func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) (ag
 func decodeTwice(codes [2]*graph.Tensor, src [2][]int64, axis int) (*layout, error) {
 	var ls [2]*layout
 	for b, t := range codes {
-		xs, err := t.Ints()
+		xs, err := t.Int64s()
 		if err != nil {
 			return nil, err
 		}
@@ -361,7 +373,7 @@ func perChannel(c, codes *graph.Tensor, src []int64, axis int) ([]float64, error
 			return nil, fmt.Errorf("a constant of shape %v widens %v", c.Dims, codes.Dims)
 		}
 	}
-	all, err := codes.Ints()
+	all, err := codes.Int64s()
 	if err != nil {
 		return nil, err
 	}
