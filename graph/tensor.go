@@ -115,6 +115,14 @@ type Tensor struct {
 // Len returns the number of elements that Dims describes.
 func (t *Tensor) Len() int64 { return Elements(t.Dims) }
 
+// Rows returns the part of t from row i to before row j of its first axis, in t's
+// memory. Elements are whole bytes, and no strings.
+func (t *Tensor) Rows(i, j int) *Tensor {
+	each := len(t.Data) / int(max(1, t.Dims[0]))
+	dims := append([]int64{int64(j - i)}, t.Dims[1:]...)
+	return &Tensor{Type: t.Type, Dims: dims, Data: t.Data[i*each : j*each : j*each]}
+}
+
 // Elements returns the product of dims: 1 for a scalar.
 func Elements(dims []int64) int64 {
 	n := int64(1)

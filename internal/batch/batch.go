@@ -12,6 +12,7 @@ import (
 	"nuwa/configs"
 	"nuwa/internal/cache"
 	"nuwa/internal/derive"
+	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 	"nuwa/internal/steps"
 	"nuwa/internal/task"
@@ -66,6 +67,8 @@ type batch struct {
 	guess  estimate
 	todo   []Step // one per step
 
+	cores   engine.Cores // that no step runs on
+
 	outputs *outputs
 	writing sync.Mutex // of results of models, and of what tells about them
 
@@ -109,7 +112,14 @@ func (b *batch) run(ctx context.Context) error {
 		}
 	}
 	b.tell(Progress{Finished: finished, Models: len(b.models)})
+	b.cores.Add(b.o.Cores)
 	err := steps.Run(ctx, b.steps, steps.Budget{Cores: b.o.Cores, Memory: b.o.Memory}, func(s *steps.Step) {
+		switch s.State {
+		case steps.Running:
+			b.cores.Add(-max(1, s.Cores))
+		case steps.Done, steps.Failed:
+			b.cores.Add(max(1, s.Cores))
+		}
 		if m := names[s]; m != nil {
 			switch s.State {
 			case steps.Done:

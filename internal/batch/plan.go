@@ -55,6 +55,7 @@ func (b *batch) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	eng.Spare = &b.cores
 	if !b.o.DryRun {
 		if err := os.MkdirAll(b.c.Output.Dir, 0o755); err != nil {
 			return &fault.Error{Kind: fault.IO, File: b.c.Output.Dir, Where: "output.dir", Err: err}

@@ -123,7 +123,7 @@ func (s *Slim) validate(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	classOf, wanted := s.decision(classOf)
-	m, err := measure.Open(measure.Source{Name: slimName(s.o.Output), Graph: s.State.Model}, s.Eng)
+	m, err := measure.Open(measure.Source{Name: slimName(s.o.Output), Graph: s.State.Model}, s.Eng.Sweeping())
 	if err != nil {
 		return 0, err
 	}

@@ -231,7 +231,7 @@ func (s *Slim) judgeOther(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := measure.Open(measure.Source{Name: s.o.Output, Path: s.path}, s.Eng)
+	m, err := measure.Open(measure.Source{Name: s.o.Output, Path: s.path}, s.Eng.Sweeping())
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,9 @@ type Engine struct {
 	Providers []ort.Provider    // in order of preference; none means the CPU
 	Provider  map[string]string // options of the first of Providers
 	Plain     bool              // run nodes one by one as they stand, without ONNX Runtime's rewriting
+	Spare     *Cores            // cores besides those of Threads that Sweep may use while they are free; nil for none
+
+	workers int // of Sweep; 0 counts as 1
 }
 
 // heavyBytes is the size of a model's large weights from which a session holds

@@ -210,7 +210,7 @@ func (q *Quantizer) try(ctx context.Context, sites []quantize.Site, ranges map[s
 
 // score judges a model on the images, deciding among the wanted classes.
 func (q *Quantizer) score(ctx context.Context, m *graph.Model) (measure.Score, error) {
-	model, err := measure.Open(measure.Source{Name: "int8", Graph: m}, q.Eng)
+	model, err := measure.Open(measure.Source{Name: "int8", Graph: m}, q.Eng.Sweeping())
 	if err != nil {
 		return measure.Score{}, err
 	}

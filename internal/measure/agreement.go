@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 
+	"nuwa/internal/data"
+	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 	"nuwa/internal/ranking"
 )
@@ -75,21 +77,19 @@ func Agree(ctx context.Context, first, second *Model, images Images, pairs []Pai
 	}
 	a := &Agreement{First: first.Name, Second: second.Name}
 	var t *accord
-	for b, err := range images.Batches(ctx, nil, size) {
-		if err != nil {
-			return nil, err
+	run := func(b data.Batch) (of [2]rows, err error) {
+		for i, m := range []*Model{first, second} {
+			if err == nil {
+				of[i], err = m.run(ctx, b.X)
+			}
 		}
-		x, err := first.run(ctx, b.X)
-		if err != nil {
-			return nil, err
-		}
-		y, err := second.run(ctx, b.X)
-		if err != nil {
-			return nil, err
-		}
+		return of, err
+	}
+	err = engine.Sweep(first.engine, images.Batches(ctx, nil, size), run, func(b data.Batch, of [2]rows) (err error) {
+		x, y := of[0], of[1]
 		if t == nil {
 			if t, err = newAccord(a, x.cols, y.cols, pairs); err != nil {
-				return nil, err
+				return err
 			}
 			if images.Truth() != nil {
 				t.multi = &decisions{probabilities: [2]bool{true, true}}
@@ -105,6 +105,10 @@ func Agree(ctx context.Context, first, second *Model, images Images, pairs []Pai
 		if opt.Progress != nil {
 			opt.Progress(t.images, total)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if t == nil {
 		return nil, noImages(first.Name)

@@ -9,6 +9,7 @@ import (
 
 	"nuwa/graph"
 	"nuwa/internal/data"
+	"nuwa/internal/engine"
 	"nuwa/internal/fault"
 	"nuwa/internal/ranking"
 )
@@ -124,14 +125,17 @@ func noImages(where string) error {
 	return &fault.Error{Kind: fault.Data, File: where, Got: "no images to measure on", Want: "at least one"}
 }
 
-// batchSize is the number of images read at a time: about wanted (32 when it
-// is 0), and a multiple of what the model takes at once.
+// batchSize is the number of images read at a time: about wanted (a good
+// number when it is 0), and a multiple of what the model takes at once.
 func (m *Model) batchSize(wanted int) (int, error) {
 	if wanted < 0 {
 		return 0, &fault.Error{Kind: fault.Usage, Where: "batch size", Got: fmt.Sprint(wanted), Want: "at least 1, or 0 for a good one"}
 	}
 	if wanted == 0 {
-		wanted = 32
+		wanted = engine.SweepSamples
+		if len(m.Providers) > 0 {
+			wanted = 32
+		}
 	}
 	if fixed := m.Batch(); fixed > 0 {
 		return (wanted + fixed - 1) / fixed * fixed, nil
@@ -147,17 +151,6 @@ func (m *Model) each(ctx context.Context, images Images, idx []int, wanted int, 
 	if err != nil {
 		return err
 	}
-	for b, err := range images.Batches(ctx, idx, size) {
-		if err != nil {
-			return err
-		}
-		x, err := m.run(ctx, b.X)
-		if err != nil {
-			return err
-		}
-		if err := see(b, x); err != nil {
-			return err
-		}
-	}
-	return nil
+	run := func(b data.Batch) (rows, error) { return m.run(ctx, b.X) }
+	return engine.Sweep(m.engine, images.Batches(ctx, idx, size), run, see)
 }

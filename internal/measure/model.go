@@ -31,13 +31,14 @@ type Model struct {
 	Threads   int // inside one operator
 	Providers []ort.Provider
 
+	engine  *engine.Engine
 	session *ort.Session
 	output  string
 }
 
 // Open loads a model the way eng runs models. The Model must be closed.
 func Open(src Source, eng *engine.Engine) (*Model, error) {
-	m := &Model{Name: src.Name, Threads: ort.ThreadCount(eng.Threads), Providers: eng.Providers, output: src.Output}
+	m := &Model{Name: src.Name, Threads: ort.ThreadCount(eng.Threads), Providers: eng.Providers, engine: eng, output: src.Output}
 	opt := ort.Options{Dir: src.Dir, Threads: eng.Threads, Providers: eng.Providers, Provider: eng.Provider}
 	if eng.Plain {
 		opt.Optimize = ort.None
@@ -232,14 +233,12 @@ func slab(x *graph.Tensor, at, step int) *graph.Tensor {
 	if at == 0 && step == n {
 		return x
 	}
-	each := len(x.Data) / n
-	dims := slices.Clone(x.Dims)
-	dims[0] = int64(step)
-	data := x.Data[at*each : min(at+step, n)*each]
-	if len(data) < step*each {
-		data = append(make([]byte, 0, step*each), data...)[:step*each]
+	part := x.Rows(at, min(at+step, n))
+	if blank := step - int(part.Dims[0]); blank > 0 {
+		part.Data = append(part.Data, make([]byte, blank*len(x.Data)/n)...)
+		part.Dims[0] = int64(step)
 	}
-	return &graph.Tensor{Type: x.Type, Dims: dims, Data: data}
+	return part
 }
 
 // read appends the first n rows of t, the result of a run on batch images.

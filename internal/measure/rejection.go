@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"nuwa/internal/data"
 	"nuwa/internal/fault"
 	"nuwa/internal/ranking"
 )
@@ -31,21 +32,10 @@ type Rejects struct {
 // with −1. threshold is the maximum softmax over the wanted logits below which
 // the usual baseline rejects.
 func Reject(ctx context.Context, m *Model, images Images, classOf []int, threshold float64) (*Rejection, error) {
-	size, err := m.batchSize(0)
-	if err != nil {
-		return nil, err
-	}
 	r := &Rejection{}
 	var margins, sureness []float64
 	var accepted []bool // what should be
-	for b, err := range images.Batches(ctx, nil, size) {
-		if err != nil {
-			return nil, err
-		}
-		x, err := m.run(ctx, b.X)
-		if err != nil {
-			return nil, err
-		}
+	err := m.each(ctx, images, nil, 0, func(b data.Batch, x rows) error {
 		wanted := ranking.UpTo(x.cols - 1)
 		for i, c := range b.Labels {
 			if c < 0 {
@@ -79,6 +69,10 @@ func Reject(ctx context.Context, m *Model, images Images, classOf []int, thresho
 				r.Forced++
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if r.Wanted == 0 || r.Others == 0 {
 		return nil, &fault.Error{Kind: fault.Data, File: m.Name, Got: "images of wanted classes only, or of others only", Want: "both, to measure rejection"}

@@ -21,7 +21,7 @@ type Judge struct {
 
 // Judge loads f and matches the folders of set to its logits.
 func (f *File) Judge(ctx context.Context, eng *engine.Engine, set *data.Set, classes []string) (*Judge, error) {
-	m, err := measure.Open(f.Source(), eng)
+	m, err := measure.Open(f.Source(), eng.Sweeping())
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func (f *File) FindNormalization(ctx context.Context, eng *engine.Engine, set *d
 	if f.PreFrom != FromDefaults || !f.Pre.Type.IsFloat() || !slices.ContainsFunc(classOf, func(l int) bool { return l >= 0 }) {
 		return "", nil
 	}
-	m, err := measure.Open(f.Source(), eng)
+	m, err := measure.Open(f.Source(), eng.Sweeping())
 	if err != nil {
 		return "", err
 	}

@@ -263,7 +263,7 @@ func (t *Task) JudgeBase(ctx context.Context, classOf []int) (*measure.Accuracy,
 // Judge measures a model on the images that judge, which become its input as
 // pre says.
 func (t *Task) Judge(ctx context.Context, source measure.Source, pre data.Preprocess, stage string, classOf, wanted []int, names []string) (*measure.Accuracy, error) {
-	m, err := measure.Open(source, t.Eng)
+	m, err := measure.Open(source, t.Eng.Sweeping())
 	if err != nil {
 		return nil, err
 	}

@@ -53,33 +53,38 @@ func Collect(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap
 	if err != nil {
 		return nil, err
 	}
-	s, err := eng.Open(probe)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
 	out := make([]*linalg.Moments, len(taps))
 	for i := range out {
 		out[i] = linalg.NewMoments(taps[i].Width)
 	}
-	for feed, err := range feeds {
-		if err != nil {
-			return nil, err
-		}
-		res, err := s.Run(ctx, feed, nil)
-		if err != nil {
-			return nil, err
-		}
+	err = sweep(ctx, eng, probe, feeds, func(_, res map[string]*graph.Tensor) error {
 		for i, n := range asked {
 			if err := n.add(out[i], res); err != nil {
-				return nil, fmt.Errorf("value %q: %w", taps[i].Value, err)
+				return fmt.Errorf("value %q: %w", taps[i].Value, err)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(out) > 0 && out[0].Rows == 0 {
 		return nil, noSamples()
 	}
 	return out, nil
+}
+
+// sweep runs m over all feeds, and calls see with each and with what m gives for
+// it, in the order of feeds.
+func sweep(ctx context.Context, eng *engine.Engine, m *graph.Model, feeds Feeds, see func(feed, res map[string]*graph.Tensor) error) error {
+	eng = eng.Sweeping()
+	s, err := eng.Open(m)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	run := func(feed map[string]*graph.Tensor) (map[string]*graph.Tensor, error) { return s.Run(ctx, feed, nil) }
+	return engine.Sweep(eng, feeds, run, see)
 }
 
 func noSamples() error {

@@ -62,41 +62,40 @@ func Sense(ctx context.Context, eng *engine.Engine, m *graph.Model, ask Ask, wat
 	if err != nil {
 		return nil, err
 	}
-	s, err := eng.Open(p.model)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
 	at := 0
-	var kept []float64
-	for feed, err := range feeds {
-		if err != nil {
-			return nil, err
-		}
-		n := Samples(m, feed)
-		with := maps.Clone(feed)
-		if p.loss.Labels != "" {
-			if with[p.loss.Labels], err = ask.Labels.Feed(p.model, p.loss, at, n); err != nil {
-				return nil, err
+	labelled := func(yield func(map[string]*graph.Tensor, error) bool) {
+		for feed, err := range feeds {
+			if err == nil {
+				n := Samples(m, feed)
+				feed = maps.Clone(feed)
+				if p.loss.Labels != "" {
+					feed[p.loss.Labels], err = ask.Labels.Feed(p.model, p.loss, at, n)
+				}
+				at += n
+			}
+			if !yield(feed, err) {
+				return
 			}
 		}
-		at += n
-		res, err := s.Run(ctx, with, nil)
-		if err != nil {
-			return nil, err
-		}
+	}
+	var kept []float64
+	err = sweep(ctx, eng, p.model, labelled, func(_, res map[string]*graph.Tensor) error {
 		for _, w := range p.watched {
 			if err := w.add(res); err != nil {
-				return nil, fmt.Errorf("value %q: %w", w.Value, err)
+				return fmt.Errorf("value %q: %w", w.Value, err)
 			}
 		}
 		if ask.Keep != "" {
 			xs, err := res[ask.Keep].Floats()
 			if err != nil {
-				return nil, err
+				return err
 			}
 			kept = append(kept, xs...)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if at == 0 {
 		return nil, noSamples()
