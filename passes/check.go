@@ -40,13 +40,9 @@ func (c *checker) check(ctx context.Context, p Pass, before *graph.Model) (drift
 	}
 	known := c.state.known
 	c.state.known = nil
-	shapes, err := c.state.Engine.Shapes(ctx, m)
-	if err != nil {
-		return 0, err
-	}
-	declare(m, shapes)
+	c.state.undeclare()
 	if c.skipProof {
-		return 0, nil
+		return 0, c.state.Engine.Load(m)
 	}
 	after, err := c.run(ctx, m)
 	if err != nil || len(cleanup.Random(m)) > 0 {
@@ -140,6 +136,37 @@ func signature(vs []*graph.Value, types bool) string {
 		}
 	}
 	return strings.Join(s, " ")
+}
+
+// undeclare takes away the types that the file declares for inner values, which
+// may no longer hold, until redeclare.
+func (s *State) undeclare() {
+	g := s.Model.Graph
+	for _, v := range g.Infos {
+		s.declared = append(s.declared, v.Name())
+	}
+	g.Infos = nil
+}
+
+// redeclare gives those that are left of the values that undeclare took types
+// away from theirs again.
+func (s *State) redeclare(ctx context.Context) error {
+	g := s.Model.Graph
+	for _, name := range s.declared {
+		if v := g.Value(name); v != nil {
+			g.Infos = append(g.Infos, v)
+		}
+	}
+	s.declared = nil
+	if len(g.Infos) == 0 {
+		return nil
+	}
+	shapes, err := s.Engine.Shapes(ctx, s.Model)
+	if err != nil {
+		return err
+	}
+	declare(s.Model, shapes)
+	return nil
 }
 
 // declare corrects the types that the file declares for inner values, and

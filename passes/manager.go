@@ -30,16 +30,16 @@ type Report struct {
 //   - the graph is sound, and one that the pass reports no change of is the same;
 //   - inputs and outputs have their names and types, unless the pass may change
 //     the types of outputs;
-//   - ONNX Runtime runs it at two batch sizes, which also gives the types that
-//     the file declares for inner values;
+//   - ONNX Runtime runs it at two batch sizes;
 //   - outputs are equal to those before an exact pass; for an approximate one
 //     the difference is recorded.
 //
-// A dispensable pass of which that does not hold is undone.
+// A dispensable pass of which that does not hold is undone. The types that the file
+// declares for inner values are put right at the end.
 //
 // On an error the state is as it was before the pass that failed, but for what
 // had been found in the graph, which is forgotten.
-func (mgr *Manager) Run(ctx context.Context, s *State, list []Pass) ([]Report, error) {
+func (mgr *Manager) Run(ctx context.Context, s *State, list []Pass) (reports []Report, err error) {
 	if err := Validate(list, s.ran...); err != nil {
 		return nil, err
 	}
@@ -52,8 +52,14 @@ func (mgr *Manager) Run(ctx context.Context, s *State, list []Pass) ([]Report, e
 	if err := s.Model.Graph.Sort(); err != nil {
 		return nil, &fault.Error{Kind: fault.Model, Err: err, Remedy: "export the model again"}
 	}
-	var reports []Report
 	c := checker{state: s, skipProof: mgr.SkipProof}
+	defer func() {
+		if s.declared != nil {
+			if e := s.redeclare(ctx); err == nil {
+				err = e
+			}
+		}
+	}()
 	for i, p := range list {
 		if err := ctx.Err(); err != nil {
 			return reports, err

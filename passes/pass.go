@@ -78,10 +78,11 @@ type State struct {
 	// which fills it, and keeps that; nil keeps nothing.
 	Memo func(what string, into any, find func() error) error
 
-	cost  *cost.Cost                 // of Model, when nothing but its widths is open; nil when not known
-	costs *engine.Shapes             // that parts are priced by, once widths are planned
-	ran   []string                   // passes that have run
-	known []map[string]*graph.Tensor // outputs of Model on the inputs of proofs; nil when not known
+	cost     *cost.Cost                 // of Model, when nothing but its widths is open; nil when not known
+	costs    *engine.Shapes             // that parts are priced by, once widths are planned
+	ran      []string                   // passes that have run
+	declared []string                   // the values whose types the file declares, while a list of passes runs
+	known    []map[string]*graph.Tensor // outputs of Model on the inputs of proofs; nil when not known
 }
 
 // Options say what the pipeline shall make.

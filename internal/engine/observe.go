@@ -86,9 +86,17 @@ func (e *Engine) observe(ctx context.Context, m *graph.Model, types map[string]g
 // Compute runs m on several feeds, in the way that Observe does, and returns
 // the values called names for each. Nothing else is computed.
 func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, feeds ...map[string]*graph.Tensor) ([]map[string]*graph.Tensor, error) {
-	types, err := typesOf(m)
-	if err != nil {
-		return nil, err
+	types := map[string]graph.DType{}
+	for _, v := range m.Graph.Outputs() {
+		if v.Type != nil && v.Type.Kind == graph.TensorKind {
+			types[v.Name()] = v.Type.Elem
+		}
+	}
+	var err error
+	if slices.ContainsFunc(names, func(name string) bool { return types[name] == graph.Undefined }) {
+		if types, err = typesOf(m); err != nil {
+			return nil, err
+		}
 	}
 	if m, err = Tap(m, names...); err != nil {
 		return nil, err

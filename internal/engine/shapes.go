@@ -77,11 +77,8 @@ func (e *Engine) Shapes(ctx context.Context, m *graph.Model) (*Shapes, error) {
 	batches := Batches(m, 1, 2, 3)
 	known := sizes{}
 	var types map[string]graph.DType
-	for i, b := range batches {
-		infos, err := infer(m, b)
-		if err != nil {
-			break // a run will tell what is wrong
-		}
+	inferred, _ := infer(m, batches...) // of what went wrong, a run will tell
+	for i, infos := range inferred {
 		types = elemTypes(infos)
 		for name, info := range infos {
 			if known[name] == nil {
@@ -121,35 +118,16 @@ func (s sizes) fit(batches []int, types map[string]graph.DType) *Shapes {
 }
 
 // infer loads a copy of m that returns every value and reads what ONNX Runtime
-// knows of each before it has run, for inputs of the given batch size, 0 for an
-// open one. Nothing is known of values that are no tensors.
-func infer(m *graph.Model, batch int) (map[string]ort.Info, error) {
-	infos := map[string]ort.Info{}
+// knows of each before it has run, for inputs of each of the given batch sizes, 0
+// alone for an open one. Nothing is known of values that are no tensors. The large
+// weights are left out, unless ONNX Runtime needs to know one of them.
+func infer(m *graph.Model, batches ...int) ([]map[string]ort.Info, error) {
+	if err := Safe(m); err != nil {
+		return nil, err
+	}
 	c := m.Clone()
 	declared := dropOutputs(c.Graph)
 	c.Graph.Infos = nil
-	if batch > 0 {
-		for _, v := range Feeds(c) {
-			dims, err := inputDims(v, batch)
-			if err != nil {
-				return nil, err
-			}
-			fixed := make([]graph.Dim, len(dims))
-			for i, d := range dims {
-				fixed[i] = graph.Fixed(d)
-			}
-			v.Type = graph.TensorType(v.Type.Elem, fixed...)
-		}
-	}
-	for _, v := range c.Graph.Inputs() {
-		if v.Type == nil || v.Type.Kind != graph.TensorKind {
-			continue
-		}
-		infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem}
-		if dims, ok := v.Type.Dims(); ok {
-			infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem, Dims: dims}
-		}
-	}
 	for _, n := range c.Graph.Nodes() {
 		for _, v := range n.Outputs() {
 			if v != nil {
@@ -158,34 +136,64 @@ func infer(m *graph.Model, batch int) (map[string]ort.Info, error) {
 			}
 		}
 	}
-	if len(c.Graph.Outputs()) == 0 {
-		return infos, nil
-	}
-	outputs, err := outputsOf(c)
+	light := c.Clone()
+	weights, err := lift(light.Graph)
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(infos, outputs)
-	return infos, nil
+	var all []map[string]ort.Info
+	for _, b := range batches {
+		if b > 0 {
+			for _, v := range Feeds(m) {
+				typ, err := fixed(v, b)
+				if err != nil {
+					return nil, err
+				}
+				c.Graph.Value(v.Name()).Type, light.Graph.Value(v.Name()).Type = typ, typ
+			}
+		}
+		infos := map[string]ort.Info{}
+		for _, v := range c.Graph.Inputs() {
+			if v.Type == nil || v.Type.Kind != graph.TensorKind {
+				continue
+			}
+			dims, _ := v.Type.Dims()
+			infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem, Dims: dims}
+		}
+		if len(c.Graph.Outputs()) > 0 {
+			outputs, err := outputsOf(c, light, len(weights) > 0)
+			if err != nil {
+				return nil, err
+			}
+			maps.Copy(infos, outputs)
+		}
+		all = append(all, infos)
+	}
+	return all, nil
 }
 
-// outputsOf returns what ONNX Runtime infers of m's outputs. The large weights are
-// left out, unless it needs to know one of them.
-func outputsOf(m *graph.Model) (map[string]ort.Info, error) {
-	if err := Safe(m); err != nil {
-		return nil, err
-	}
-	c := m.Clone()
-	weights, err := lift(c.Graph)
+// fixed returns the type of the input v at a batch size.
+func fixed(v *graph.Value, batch int) (*graph.Type, error) {
+	dims, err := inputDims(v, batch)
 	if err != nil {
 		return nil, err
 	}
-	data, err := exporter.Encode(c)
+	sizes := make([]graph.Dim, len(dims))
+	for i, d := range dims {
+		sizes[i] = graph.Fixed(d)
+	}
+	return graph.TensorType(v.Type.Elem, sizes...), nil
+}
+
+// outputsOf returns what ONNX Runtime infers of m's outputs, from light, which is m
+// without its large weights, if any were lifted.
+func outputsOf(m, light *graph.Model, lifted bool) (map[string]ort.Info, error) {
+	data, err := exporter.Encode(light)
 	if err != nil {
 		return nil, err
 	}
 	outputs, err := inferred.of(data)
-	if len(weights) > 0 && fault.KindOf(err) == fault.Runtime {
+	if lifted && fault.KindOf(err) == fault.Runtime {
 		if data, err = exporter.Encode(m); err == nil {
 			outputs, err = ort.Outputs(data, ort.Options{})
 		}
@@ -227,6 +235,12 @@ func (m *memo) of(model []byte) (map[string]ort.Info, error) {
 	return found, nil
 }
 
+// Load loads m without running it.
+func (e *Engine) Load(m *graph.Model) error {
+	_, err := typesOf(m)
+	return err
+}
+
 // typesOf returns the element types of all values of m. They are asked for at a
 // batch of one, as sizes are, so that one answer serves both.
 func typesOf(m *graph.Model) (map[string]graph.DType, error) {
@@ -234,7 +248,10 @@ func typesOf(m *graph.Model) (map[string]graph.DType, error) {
 	if err != nil { // of inputs of other sizes, maybe
 		infos, err = infer(m, 0)
 	}
-	return elemTypes(infos), err
+	if err != nil {
+		return nil, err
+	}
+	return elemTypes(infos[0]), nil
 }
 
 func elemTypes(infos map[string]ort.Info) map[string]graph.DType {
