@@ -42,7 +42,8 @@ func TestEliminateGroups(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fit.Error
+		left, _ := errorOf(reference, w, keep, fit, Options{Weight: o.Weight})
+		return left
 	}
 	for n := range order {
 		want := without(order[:n+1])

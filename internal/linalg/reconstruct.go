@@ -2,7 +2,6 @@ package linalg
 
 import (
 	"fmt"
-	"math"
 
 	"gonum.org/v1/gonum/blas/blas64"
 	"gonum.org/v1/gonum/mat"
@@ -12,13 +11,7 @@ import (
 type Fit struct {
 	W     *mat.Dense // r×d, one row per kept neuron, in the order of keep
 	Shift []float64  // length d, to be added to the output bias; nil unless affine
-
-	// Error is the squared error per row of H that remains, summed over the
-	// output channels (weighted, if weights were given); Dropped is what
-	// dropping the neurons without a fit would have cost.
-	Error, Dropped float64
-
-	Cond Condition
+	Cond  Condition
 }
 
 // Reconstruct finds the weight W′ of the kept neurons that stands in best for
@@ -50,17 +43,12 @@ func Reconstruct(m *Moments, w *mat.Dense, keep []int, o Options) (*Fit, error) 
 	}
 	fit := &Fit{W: rows(w, keep), Cond: cond}
 	if len(drop) > 0 {
-		ws := rows(w, drop)
-		var cross, within, x mat.Dense
-		cross.Mul(cut(c, keep, drop), ws)
-		within.Mul(cut(c, drop, drop), ws)
+		var cross, x mat.Dense
+		cross.Mul(cut(c, keep, drop), rows(w, drop))
 		if err := chol.SolveTo(&x, &cross); err != nil {
 			return nil, fmt.Errorf("least squares over %d kept neurons: %w", len(keep), err)
 		}
 		fit.W.Add(fit.W, &x)
-		fit.Dropped = dot(ws, &within, o.Weight)
-		lambda := cond.Ridge * m.ridgeScale(c)
-		fit.Error = math.Max(0, fit.Dropped-dot(&cross, &x, o.Weight)-lambda*dot(&x, &x, o.Weight))
 	}
 	if o.Affine {
 		fit.Shift = make([]float64, d)
