@@ -40,7 +40,7 @@ func (e *Engine) Sweeping() *Engine {
 
 // SweepSamples is how many samples the CPU is fastest with: as many as make the
 // most of weights that were read, while activations stay in the cache.
-const SweepSamples = 8
+const SweepSamples = 4
 
 // Sweep calls run for every item, and see with what it gives, in the order of the
 // items. As many calls of run go on at a time as an engine from Sweeping has

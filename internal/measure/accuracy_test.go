@@ -283,12 +283,12 @@ func TestEvaluateRefuses(t *testing.T) {
 		"a row per token": {model: spec{tail: func(g *graph.Graph, y *graph.Value) []*graph.Value {
 			to := g.AddConst("to", graph.NewTensor([]int64{3}, []int64{-1, 2, 2}))
 			return []*graph.Value{g.Add("Reshape", "row", []*graph.Value{y, to}).Output(0)}
-		}}, kind: fault.Unsupported, says: "f32[8,2,2]"},
+		}}, kind: fault.Unsupported, says: "f32[4,2,2]"},
 		"two inputs": {model: spec{tail: func(g *graph.Graph, y *graph.Value) []*graph.Value {
 			z := g.AddInput("z", graph.TensorType(graph.Float32, graph.Fixed(4)))
 			return []*graph.Value{g.Add("Add", "sum", []*graph.Value{y, z}).Output(0)}
 		}}, kind: fault.Unsupported, says: "2 inputs"},
-		"another size":         {images: FromSet(photos(t), data.Default(8, 8)), kind: fault.Usage, says: "f32[8,3,8,8]"},
+		"another size":         {images: FromSet(photos(t), data.Default(8, 8)), kind: fault.Usage, says: "f32[4,3,8,8]"},
 		"images without class": {images: noClasses, kind: fault.Data, says: "without classes"},
 		"wanted not there":     {opt: EvalOptions{Wanted: []int{3}}, kind: fault.Data, says: "no image of a wanted class"},
 		"wanted out of range":  {opt: EvalOptions{Wanted: []int{0, 4}}, kind: fault.Usage, says: "logit 4"},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 
 	"nuwa/graph"
@@ -102,8 +103,15 @@ func TestPathIsGreedyLeastSquares(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if fit.Error < least {
-				best, least = without, fit.Error
+			gap := mat.DenseCopyOf(wt)
+			for i, j := range without {
+				floats.Sub(gap.RawRowView(j), fit.W.RawRowView(i))
+			}
+			var x mat.Dense
+			x.Mul(ms.Second(true), gap)
+			x.MulElem(&x, gap)
+			if left := mat.Sum(&x); left < least {
+				best, least = without, left
 			}
 		}
 		got := path.Kept(width)
