@@ -29,7 +29,11 @@ func TestRidgeIsAugmentedLeastSquares(t *testing.T) {
 				variance += math.Pow(x.At(i, j)-mean, 2) / float64(n*d)
 			}
 		}
-		f, err := linalg.NewRidge(x, r)
+		features, err := linalg.NewFeatures(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := features.Ridge(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,10 +66,17 @@ func TestRidgeIsAugmentedLeastSquares(t *testing.T) {
 			}
 		}
 	}
-	if _, err := linalg.NewRidge(mat.NewDense(2, 1, nil), mat.NewDense(3, 1, nil)); err == nil {
+	f, err := linalg.NewFeatures(mat.NewDense(2, 1, []float64{1, 2}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Ridge(mat.NewDense(3, 1, nil)); err == nil {
 		t.Error("two samples and three targets: no error")
 	}
-	if _, err := linalg.NewRidge(mat.NewDense(1, 1, []float64{math.NaN()}), mat.NewDense(1, 1, nil)); err == nil {
-		t.Error("NaN: no error")
+	if _, err := f.Ridge(mat.NewDense(2, 1, []float64{0, math.NaN()})); err == nil {
+		t.Error("NaN among targets: no error")
+	}
+	if _, err := linalg.NewFeatures(mat.NewDense(1, 1, []float64{math.NaN()})); err == nil {
+		t.Error("NaN among features: no error")
 	}
 }

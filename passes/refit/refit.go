@@ -78,13 +78,16 @@ func (p Problem) Choose(kind string) (Choice, error) {
 		if len(train) == 0 {
 			return Choice{}, nil
 		}
+		features, err := p.features(train)
+		if err != nil {
+			return Choice{}, err
+		}
 		fits := map[string]*linalg.Ridge{}
 		for i, c := range candidates {
 			w, b := p.W, p.B
 			if c.Target != "" {
 				if fits[c.Target] == nil {
-					var err error
-					if fits[c.Target], err = p.ridge(c.Target, train); err != nil {
+					if fits[c.Target], err = p.ridge(features, c.Target, train); err != nil {
 						return Choice{}, err
 					}
 				}
@@ -110,7 +113,11 @@ func (p Problem) Choose(kind string) (Choice, error) {
 // Solve returns the corrections of W and B that a choice makes on all samples.
 func (p Problem) Solve(c Choice) (*mat.Dense, []float64, error) {
 	n, _ := p.X.Dims()
-	f, err := p.ridge(c.Target, all(n))
+	features, err := p.features(all(n))
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := p.ridge(features, c.Target, all(n))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -118,16 +125,24 @@ func (p Problem) Solve(c Choice) (*mat.Dense, []float64, error) {
 	return delta, shift, nil
 }
 
+// features factorizes the features of samples.
+func (p Problem) features(samples []int) (*linalg.Features, error) {
+	_, d := p.X.Dims()
+	x := mat.NewDense(len(samples), d, nil)
+	for i, s := range samples {
+		x.SetRow(i, p.X.RawRowView(s))
+	}
+	return linalg.NewFeatures(x)
+}
+
 // ridge prepares the regression of what the classifier is off the target by.
 // Labels are logits of the size that the base's have: its mean logit of a
 // right and of a wrong class.
-func (p Problem) ridge(target string, samples []int) (*linalg.Ridge, error) {
-	_, d := p.X.Dims()
+func (p Problem) ridge(features *linalg.Features, target string, samples []int) (*linalg.Ridge, error) {
 	_, k := p.Logits.Dims()
 	right, wrong := p.levels(samples)
-	x, t := mat.NewDense(len(samples), d, nil), mat.NewDense(len(samples), k, nil)
+	t := mat.NewDense(len(samples), k, nil)
 	for i, s := range samples {
-		x.SetRow(i, p.X.RawRowView(s))
 		z := p.predict(p.W, p.B, s)
 		for c := range k {
 			want := p.Logits.At(s, c)
@@ -141,7 +156,7 @@ func (p Problem) ridge(target string, samples []int) (*linalg.Ridge, error) {
 			}
 		}
 	}
-	return linalg.NewRidge(x, t)
+	return features.Ridge(t)
 }
 
 // levels returns the base's mean logit of classes that samples have, and of
