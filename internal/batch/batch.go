@@ -67,7 +67,7 @@ type batch struct {
 	guess  estimate
 	todo   []Step // one per step
 
-	cores   engine.Cores // that no step runs on
+	cores engine.Cores // that no step runs on
 
 	outputs *outputs
 	writing sync.Mutex // of results of models, and of what tells about them
