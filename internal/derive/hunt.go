@@ -56,6 +56,10 @@ func SizeFor(ctx context.Context, t *task.Task, o task.Options, slimming, finish
 // has to be quantized otherwise than it supposed, or is timed otherwise.
 const rounds = 3
 
+// room is what part of a latency a search leaves free: what is timed later is
+// slower about as often as it is faster.
+const room = 0.025
+
 // drift is how far the time of the size that was found may be from the limit when
 // it is timed once more, as a part of it: the machine may have been slower or
 // faster when the search began.
@@ -168,7 +172,7 @@ func (h *hunt) confirmed(ctx context.Context) (bool, error) {
 		}
 		h.found.Trials = append(h.found.Trials, again)
 		h.o.Log.Info("budget", "what", l.What, "found", was, "again", met)
-		return met <= l.Bound*(1+drift/4) && (met >= l.Bound*(1-drift) || met >= was*(1-drift)), nil
+		return met <= l.Bound && (met >= l.Bound*(1-drift) || met >= was*(1-drift)), nil
 	}
 	return true, nil
 }
@@ -203,9 +207,13 @@ func (h *hunt) try(ctx context.Context, rate, split float64) (excess float64, er
 		trial.Values = append(trial.Values, l.Met)
 		if l.What == "accuracy" {
 			excess = l.Bound - l.Met
-		} else {
-			excess = max(excess, l.Met/l.Bound-1)
+			continue
 		}
+		wanted := l.Bound
+		if l.What == "latency" {
+			wanted *= 1 - room
+		}
+		excess = max(excess, l.Met/wanted-1)
 	}
 	h.found.Trials = append(h.found.Trials, trial)
 	h.o.Log.Info("budget", "rate", rate, "split", split, "excess", excess)
