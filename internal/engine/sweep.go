@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"iter"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -42,10 +43,15 @@ func (e *Engine) Sweeping() *Engine {
 // most of weights that were read, while activations stay in the cache.
 const SweepSamples = 4
 
+// sweepBytes is how much memory results may take that are waiting to be seen.
+const sweepBytes = 4 << 30
+
 // Sweep calls run for every item, and see with what it gives, in the order of the
 // items. As many calls of run go on at a time as an engine from Sweeping has
-// workers, and more while cores are spare; see is called by one at a time.
-func Sweep[T, R any](e *Engine, items iter.Seq2[T, error], run func(T) (R, error), see func(T, R) error) error {
+// workers, and more while cores are spare, but none whose results might take too
+// much memory: weigh returns the bytes of one, which others are taken to be like;
+// nil where they hardly take any. see is called by one at a time.
+func Sweep[T, R any](e *Engine, items iter.Seq2[T, error], run func(T) (R, error), weigh func(R) int64, see func(T, R) error) error {
 	type job struct {
 		item T
 		res  R
@@ -76,8 +82,13 @@ func Sweep[T, R any](e *Engine, items iter.Seq2[T, error], run func(T) (R, error
 	}
 	var helping sync.WaitGroup
 	defer helping.Wait()
+	var helpers atomic.Int64
 	own := &Cores{}
 	own.Add(e.workers - 1)
+	most := int64(math.MaxInt) // of the queue, by the memory that it takes; one until that is known
+	if weigh != nil {
+		most = 1
+	}
 	for item, err := range items {
 		if err != nil {
 			return err
@@ -93,21 +104,29 @@ func Sweep[T, R any](e *Engine, items iter.Seq2[T, error], run func(T) (R, error
 			}()
 			j.res, j.err = run(item)
 		}
-		lender := own
-		if !own.lend() {
-			if lender = e.Spare; !lender.lend() {
-				lender = nil
-			}
+		var lender *Cores
+		switch {
+		case most == 1:
+		case own.lend():
+			lender = own
+		case e.Spare.lend():
+			lender = e.Spare
 		}
 		if lender == nil {
 			work()
+			if weigh != nil && j.err == nil {
+				most = max(1, sweepBytes/max(1, weigh(j.res)))
+				weigh = nil
+			}
 		} else {
+			helpers.Add(1)
 			helping.Go(func() {
 				defer lender.Add(1)
+				defer helpers.Add(-1)
 				work()
 			})
 		}
-		if err := settle(2 * max(1, e.workers)); err != nil {
+		if err := settle(int(min(most-1, 1+helpers.Load()))); err != nil {
 			return err
 		}
 	}

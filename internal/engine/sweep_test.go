@@ -27,7 +27,12 @@ func items(n int, err error) func(func(int, error) bool) {
 // Results come in order, as many at a time as there are threads and spare cores,
 // which are given back.
 func TestSweep(t *testing.T) {
-	for _, c := range []struct{ threads, spare, most int }{{1, 0, 1}, {3, 0, 3}, {1, 2, 3}, {2, -1, 2}} {
+	huge, small := func(int) int64 { return 5 << 30 }, func(int) int64 { return 100 }
+	for _, c := range []struct {
+		threads, spare int
+		weigh          func(int) int64
+		most           int
+	}{{1, 0, nil, 1}, {3, 0, nil, 3}, {1, 2, nil, 3}, {2, -1, nil, 2}, {3, 2, huge, 1}, {3, 0, small, 3}} {
 		e := (&engine.Engine{Threads: c.threads, Spare: &engine.Cores{}}).Sweeping()
 		e.Spare.Add(c.spare)
 		var running, most atomic.Int64
@@ -39,7 +44,7 @@ func TestSweep(t *testing.T) {
 				time.Sleep(time.Duration(i%3) * time.Millisecond)
 				running.Add(-1)
 				return i * i, nil
-			}, func(i, square int) error {
+			}, c.weigh, func(i, square int) error {
 				if square != i*i {
 					t.Errorf("%d gives %d", i, square)
 				}
@@ -56,7 +61,7 @@ func TestSweep(t *testing.T) {
 			}
 		}
 		if len(got) != 40 || most.Load() != int64(c.most) {
-			t.Errorf("%+v: %d results, %d at a time", c, len(got), most.Load())
+			t.Errorf("%d threads, %d spare: %d results, %d at a time, not %d", c.threads, c.spare, len(got), most.Load(), c.most)
 		}
 	}
 }
@@ -90,7 +95,7 @@ func TestSweepFails(t *testing.T) {
 				panic("bad")
 			}
 			return i, nil
-		}, func(i, _ int) error {
+		}, nil, func(i, _ int) error {
 			seen++
 			if i == c.see {
 				return bad

@@ -85,7 +85,7 @@ func Agree(ctx context.Context, first, second *Model, images Images, pairs []Pai
 		}
 		return of, err
 	}
-	err = engine.Sweep(first.engine, images.Batches(ctx, nil, size), run, func(b data.Batch, of [2]rows) (err error) {
+	err = engine.Sweep(first.engine, images.Batches(ctx, nil, size), run, nil, func(b data.Batch, of [2]rows) (err error) {
 		x, y := of[0], of[1]
 		if t == nil {
 			if t, err = newAccord(a, x.cols, y.cols, pairs); err != nil {

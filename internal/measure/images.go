@@ -152,5 +152,5 @@ func (m *Model) each(ctx context.Context, images Images, idx []int, wanted int, 
 		return err
 	}
 	run := func(b data.Batch) (rows, error) { return m.run(ctx, b.X) }
-	return engine.Sweep(m.engine, images.Batches(ctx, idx, size), run, see)
+	return engine.Sweep(m.engine, images.Batches(ctx, idx, size), run, nil, see)
 }

@@ -77,14 +77,22 @@ func Collect(ctx context.Context, eng *engine.Engine, m *graph.Model, taps []Tap
 // sweep runs m over all feeds, and calls see with each and with what m gives for
 // it, in the order of feeds.
 func sweep(ctx context.Context, eng *engine.Engine, m *graph.Model, feeds Feeds, see func(feed, res map[string]*graph.Tensor) error) error {
-	eng = eng.Sweeping()
+	if !engine.Heavy(m) { // of which what one run needs is enough for the memory
+		eng = eng.Sweeping()
+	}
 	s, err := eng.Open(m)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	run := func(feed map[string]*graph.Tensor) (map[string]*graph.Tensor, error) { return s.Run(ctx, feed, nil) }
-	return engine.Sweep(eng, feeds, run, see)
+	weigh := func(res map[string]*graph.Tensor) (n int64) {
+		for _, t := range res {
+			n += int64(len(t.Data))
+		}
+		return n
+	}
+	return engine.Sweep(eng, feeds, run, weigh, see)
 }
 
 func noSamples() error {
