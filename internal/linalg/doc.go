@@ -3,8 +3,8 @@
 // squares that makes kept hidden neurons stand in for dropped ones, and the
 // second-order elimination that chooses which neurons to drop.
 //
-// It knows nothing of graphs, models or ONNX. It may import gonum and
-// nuwa/internal/fault, nothing else.
+// It knows nothing of graphs, models or ONNX. It may import gonum, nuwa/internal/blas
+// to make that fast, and nuwa/internal/fault, nothing else.
 //
 // An attention head of width r is a pair of factors, r rows each, whose
 // product Aᵀ·B is all that the head's output depends on:
@@ -25,3 +25,5 @@
 // Every function is deterministic: equal input gives equal bits on the same
 // machine, whatever the number of threads.
 package linalg
+
+import _ "nuwa/internal/blas" // gonum's products, in ONNX Runtime
