@@ -53,24 +53,20 @@ func runRefit(ctx context.Context, s *State) (string, error) {
 		return "", err
 	}
 	p := refit.Problem{X: x, W: mat.DenseCopyOf(w.T()), B: b, Logits: s.Logits.Slice(0, n, 0, classes).(*mat.Dense), Classes: s.Labels, Several: s.Several, Live: s.live(len(b))}
-	best, err := p.Choose(s.Options.Recipe.Refit)
-	if err != nil || best.Target == "" {
+	by, err := p.Solve(s.Options.Recipe.Refit)
+	if err != nil || by.Target == "" {
 		return "", err
 	}
-	delta, shift, err := p.Solve(best)
-	if err != nil {
-		return "", err
-	}
-	p.W.Add(p.W, delta)
+	p.W.Add(p.W, by.Delta)
 	for c := range b {
-		b[c] += shift[c]
+		b[c] += by.Shift[c]
 	}
 	y, err := l.Rebuild(s.Model.Graph, l.Input(), l.Name(), mat.DenseCopyOf(p.W.T()), b)
 	if err != nil {
 		return "", err
 	}
 	l.Out.ReplaceUses(y)
-	return fmt.Sprintf("classifier refitted to %s with a ridge of %g", best.Target, best.Ridge), nil
+	return fmt.Sprintf("classifier refitted to %s with a ridge of %g", by.Target, by.Ridge), nil
 }
 
 // quickMACs is the cost per sample from which it pays to fuse a model before it

@@ -37,21 +37,45 @@ func TestRidgeIsAugmentedLeastSquares(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, lambda := range []float64{1e-3, 0.1, 10} {
-			wide, target := mat.NewDense(n+d, d+1, nil), mat.NewDense(n+d, c, nil)
-			for i := range n {
+		// solve returns the weights over the given samples, the intercept's last.
+		solve := func(samples []int, lambda float64) *mat.Dense {
+			wide, target := mat.NewDense(len(samples)+d, d+1, nil), mat.NewDense(len(samples)+d, c, nil)
+			for i, s := range samples {
 				for j := range d {
-					wide.Set(i, j, x.At(i, j))
+					wide.Set(i, j, x.At(s, j))
 				}
 				wide.Set(i, d, 1)
-				target.SetRow(i, r.RawRowView(i))
+				target.SetRow(i, r.RawRowView(s))
 			}
 			for j := range d {
-				wide.Set(n+j, j, math.Sqrt(lambda*float64(n)*variance))
+				wide.Set(len(samples)+j, j, math.Sqrt(lambda*float64(len(samples))*variance))
 			}
-			var want mat.Dense
-			if err := want.Solve(wide, target); err != nil {
+			var w mat.Dense
+			if err := w.Solve(wide, target); err != nil {
 				t.Fatal(err)
+			}
+			return &w
+		}
+		all := rng.Perm(n)
+		for _, lambda := range []float64{1e-3, 0.1, 10} {
+			want := solve(all, lambda)
+			held, err := f.CrossValidate(lambda, [][]int{all[:n/3], all[n/3 : n/2], all[n/2:]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, cut := range [][2]int{{0, n / 3}, {n / 3, n / 2}, {n / 2, n}} {
+				w := solve(append(append([]int(nil), all[:cut[0]]...), all[cut[1]:]...), lambda)
+				for _, s := range all[cut[0]:cut[1]] {
+					for k := range c {
+						sum := w.At(d, k)
+						for j := range d {
+							sum += x.At(s, j) * w.At(j, k)
+						}
+						if math.Abs(held.At(s, k)-sum) > 1e-8 {
+							t.Errorf("seed %d, ridge %g: sample %d that was left out is %g, want %g", seed, lambda, s, held.At(s, k), sum)
+						}
+					}
+				}
 			}
 			delta, shift := f.Fit(lambda)
 			for k := range c {
@@ -66,7 +90,22 @@ func TestRidgeIsAugmentedLeastSquares(t *testing.T) {
 			}
 		}
 	}
-	f, err := linalg.NewFeatures(mat.NewDense(2, 1, []float64{1, 2}))
+	f, err := linalg.NewFeatures(mat.NewDense(2, 3, []float64{1, 2, 3, 1, 2, 3})) // which say nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	still, err := f.Ridge(mat.NewDense(2, 1, []float64{4, 6}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := still.CrossValidate(1, [][]int{{0}, {1}})
+	if delta, shift := still.Fit(1); err != nil || mat.Norm(delta, 2) != 0 || shift[0] != 5 || math.Abs(held.At(0, 0)-6) > 1e-12 || math.Abs(held.At(1, 0)-4) > 1e-12 {
+		t.Errorf("features that do not change: %v, %v, %v, %v", delta, shift, held, err)
+	}
+	if _, err := still.CrossValidate(1, [][]int{{0, 1}}); err == nil {
+		t.Error("a fold of all samples: no error")
+	}
+	f, err = linalg.NewFeatures(mat.NewDense(2, 1, []float64{1, 2}))
 	if err != nil {
 		t.Fatal(err)
 	}

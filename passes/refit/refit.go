@@ -1,8 +1,8 @@
 // Package refit corrects a classifier on the features of a slim model, by ridge
 // regression towards what the base says or towards the labels.
 //
-//	choice, err := p.Choose(refit.Best)
-//	delta, shift, err := p.Solve(choice)
+//	c, err := p.Solve(refit.Best)
+//	p.W.Add(p.W, c.Delta)
 //
 // It may import internal/linalg.
 package refit
@@ -32,10 +32,12 @@ const (
 	Best   = "best" // either
 )
 
-// Choice is a way to refit; without a target, the classifier stays.
-type Choice struct {
+// Correction is what is added to a classifier; without a target, it stays as it is.
+type Correction struct {
 	Target string
 	Ridge  float64
+	Delta  *mat.Dense // d×c
+	Shift  []float64  // of B
 }
 
 // Problem is a classifier X·W + B to correct.
@@ -49,110 +51,79 @@ type Problem struct {
 	Live    []bool     // which logits are in the decision
 }
 
-// Choose returns the candidate of least loss over samples that it was not
-// fitted to: the cross-entropy of the labels where there are some, else that
-// of the base's decision.
-func (p Problem) Choose(kind string) (Choice, error) {
-	labelled := p.Classes != nil || p.Several != nil
-	candidates := []Choice{{}}
-	for _, ridge := range ridges {
-		if kind != Labels {
-			candidates = append(candidates, Choice{Logits, ridge})
-		}
-		if kind != Logits && labelled {
-			candidates = append(candidates, Choice{Labels, ridge})
-		}
+// Solve returns the correction, on all samples, of the target and the ridge that
+// have the least loss over samples that they are not fitted to: the cross-entropy of
+// the labels where there are some, else that of the base's decision.
+func (p Problem) Solve(kind string) (c Correction, err error) {
+	targets := []string{Logits, Labels}
+	switch {
+	case kind == Labels:
+		targets = targets[1:]
+	case kind == Logits, p.Classes == nil && p.Several == nil:
+		targets = targets[:1]
 	}
 	n, _ := p.X.Dims()
-	order := rand.New(rand.NewPCG(0, 0x7265666974)).Perm(n) // samples may come class by class, or in turns
-	losses := make([]float64, len(candidates))
-	for f := range min(folds, n) {
-		var train, held []int
-		for i, sample := range order {
-			if i%folds == f {
-				held = append(held, sample)
-			} else {
-				train = append(train, sample)
-			}
-		}
-		if len(train) == 0 {
-			return Choice{}, nil
-		}
-		features, err := p.features(train)
+	if n < 2 {
+		return c, nil
+	}
+	parts := make([][]int, min(folds, n))
+	for i, sample := range rand.New(rand.NewPCG(0, 0x7265666974)).Perm(n) { // samples may come class by class, or in turns
+		parts[i%len(parts)] = append(parts[i%len(parts)], sample)
+	}
+	z := p.logits()
+	features, err := linalg.NewFeatures(p.X)
+	if err != nil {
+		return c, err
+	}
+	var best *linalg.Ridge
+	least := p.loss(z)
+	for _, target := range targets {
+		fits, err := p.ridge(features, target, z)
 		if err != nil {
-			return Choice{}, err
+			return c, err
 		}
-		fits := map[string]*linalg.Ridge{}
-		for i, c := range candidates {
-			w, b := p.W, p.B
-			if c.Target != "" {
-				if fits[c.Target] == nil {
-					if fits[c.Target], err = p.ridge(features, c.Target, train); err != nil {
-						return Choice{}, err
-					}
-				}
-				delta, shift := fits[c.Target].Fit(c.Ridge)
-				w, b = mat.DenseCopyOf(p.W), slices.Clone(p.B)
-				w.Add(w, delta)
-				for k := range b {
-					b[k] += shift[k]
-				}
+		for _, ridge := range ridges {
+			held, err := fits.CrossValidate(ridge, parts)
+			if err != nil {
+				return c, err
 			}
-			losses[i] += p.loss(w, b, held)
+			held.Add(held, z)
+			if loss := p.loss(held); loss < least {
+				best, least, c = fits, loss, Correction{Target: target, Ridge: ridge}
+			}
 		}
 	}
-	best := 0
-	for i := range losses {
-		if losses[i] < losses[best] {
-			best = i
-		}
+	if best != nil {
+		c.Delta, c.Shift = best.Fit(c.Ridge)
 	}
-	return candidates[best], nil
+	return c, nil
 }
 
-// Solve returns the corrections of W and B that a choice makes on all samples.
-func (p Problem) Solve(c Choice) (*mat.Dense, []float64, error) {
-	n, _ := p.X.Dims()
-	features, err := p.features(all(n))
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := p.ridge(features, c.Target, all(n))
-	if err != nil {
-		return nil, nil, err
-	}
-	delta, shift := f.Fit(c.Ridge)
-	return delta, shift, nil
+// logits returns what the classifier makes of X.
+func (p Problem) logits() *mat.Dense {
+	z := new(mat.Dense)
+	z.Mul(p.X, p.W)
+	z.Apply(func(_, c int, v float64) float64 { return v + p.B[c] }, z)
+	return z
 }
 
-// features factorizes the features of samples.
-func (p Problem) features(samples []int) (*linalg.Features, error) {
-	_, d := p.X.Dims()
-	x := mat.NewDense(len(samples), d, nil)
-	for i, s := range samples {
-		x.SetRow(i, p.X.RawRowView(s))
-	}
-	return linalg.NewFeatures(x)
-}
-
-// ridge prepares the regression of what the classifier is off the target by.
-// Labels are logits of the size that the base's have: its mean logit of a
-// right and of a wrong class.
-func (p Problem) ridge(features *linalg.Features, target string, samples []int) (*linalg.Ridge, error) {
-	_, k := p.Logits.Dims()
-	right, wrong := p.levels(samples)
-	t := mat.NewDense(len(samples), k, nil)
-	for i, s := range samples {
-		z := p.predict(p.W, p.B, s)
+// ridge prepares the regression of what the classifier's logits z are off the
+// target by. Labels are logits of the size that the base's have: its mean logit of
+// a right and of a wrong class.
+func (p Problem) ridge(features *linalg.Features, target string, z *mat.Dense) (*linalg.Ridge, error) {
+	n, k := p.Logits.Dims()
+	right, wrong := p.levels()
+	t := mat.NewDense(n, k, nil)
+	for i := range n {
 		for c := range k {
-			want := p.Logits.At(s, c)
+			want := p.Logits.At(i, c)
 			if target == Labels {
-				if want = wrong; p.has(s, c) {
+				if want = wrong; p.has(i, c) {
 					want = right
 				}
 			}
 			if p.Live[c] {
-				t.Set(i, c, want-z[c])
+				t.Set(i, c, want-z.At(i, c))
 			}
 		}
 	}
@@ -161,9 +132,10 @@ func (p Problem) ridge(features *linalg.Features, target string, samples []int) 
 
 // levels returns the base's mean logit of classes that samples have, and of
 // those that they have not.
-func (p Problem) levels(samples []int) (right, wrong float64) {
+func (p Problem) levels() (right, wrong float64) {
 	var n, m float64
-	for _, s := range samples {
+	samples, _ := p.Logits.Dims()
+	for s := range samples {
 		for c := range p.Live {
 			switch {
 			case !p.Live[c]:
@@ -185,22 +157,12 @@ func (p Problem) has(s, c int) bool {
 	return p.Classes != nil && p.Classes[s] == c
 }
 
-func (p Problem) predict(w *mat.Dense, b []float64, s int) []float64 {
-	z := slices.Clone(b)
-	row := p.X.RawRowView(s)
-	for j, v := range row {
-		for c, x := range w.RawRowView(j) {
-			z[c] += v * x
-		}
-	}
-	return z
-}
-
-// loss sums up the cross-entropy over samples: softmax, or sigmoid where a
-// sample may have several classes.
-func (p Problem) loss(w *mat.Dense, b []float64, samples []int) (sum float64) {
-	for _, s := range samples {
-		z := p.predict(w, b, s)
+// loss sums up the cross-entropy of logits over samples: softmax, or sigmoid where
+// a sample may have several classes.
+func (p Problem) loss(logits *mat.Dense) (sum float64) {
+	n, _ := logits.Dims()
+	for s := range n {
+		z := logits.RawRowView(s)
 		top, total := math.Inf(-1), 0.0
 		for c, v := range z {
 			if p.Live[c] {
@@ -246,12 +208,4 @@ func decided(z []float64, live []bool) int {
 		}
 	}
 	return best
-}
-
-func all(n int) []int {
-	out := make([]int, n)
-	for i := range out {
-		out[i] = i
-	}
-	return out
 }

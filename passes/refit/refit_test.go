@@ -71,35 +71,25 @@ func TestRefit(t *testing.T) {
 		for _, kind := range []string{refit.Logits, refit.Best} {
 			p, _ := problem(seed, 0.15)
 			before := wrong(p)
-			choice, err := p.Choose(kind)
-			if err != nil {
-				t.Fatal(err)
+			c, err := p.Solve(kind)
+			if err != nil || c.Target == "" {
+				t.Fatalf("seed %d, %s: %+v, %v", seed, kind, c, err)
 			}
-			delta, shift, err := p.Solve(choice)
-			if err != nil {
-				t.Fatal(err)
+			p.W.Add(p.W, c.Delta)
+			for i := range c.Shift {
+				p.B[i] += c.Shift[i]
 			}
-			p.W.Add(p.W, delta)
-			for i := range shift {
-				p.B[i] += shift[i]
-			}
-			if after := wrong(p); choice.Target == "" || after > 4 || after >= before {
-				t.Errorf("seed %d, %s: choice %+v, %d wrong of 200 before and %d after", seed, kind, choice, before, after)
+			if after := wrong(p); after > 4 || after >= before {
+				t.Errorf("seed %d, %s: a ridge of %g towards %s, %d wrong of 200 before and %d after", seed, kind, c.Ridge, c.Target, before, after)
 			}
 		}
 		p, _ := problem(seed, 0)
-		choice, err := p.Choose(refit.Logits)
+		c, err := p.Solve(refit.Logits)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if choice.Target != "" {
-			delta, shift, err := p.Solve(choice)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if mat.Norm(delta, 2) > 1e-9 || math.Abs(shift[0]) > 1e-9 {
-				t.Errorf("seed %d: features as they were, and a correction of %g", seed, mat.Norm(delta, 2))
-			}
+		if c.Target != "" && (mat.Norm(c.Delta, 2) > 1e-9 || math.Abs(c.Shift[0]) > 1e-9) {
+			t.Errorf("seed %d: features as they were, and a correction of %g", seed, mat.Norm(c.Delta, 2))
 		}
 	}
 }
@@ -121,15 +111,11 @@ func TestRefitOfMaskedAndSeveral(t *testing.T) {
 		if !several {
 			q.Several = nil
 		}
-		choice, err := q.Choose(refit.Logits)
-		if err != nil || choice.Target == "" {
-			t.Fatalf("several %v: %+v, %v", several, choice, err)
+		c, err := q.Solve(refit.Logits)
+		if err != nil || c.Target == "" {
+			t.Fatalf("several %v: %+v, %v", several, c, err)
 		}
-		delta, shift, err := q.Solve(choice)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if shift[2] != 0 || mat.Norm(delta.ColView(2), 2) != 0 {
+		if c.Shift[2] != 0 || mat.Norm(c.Delta.ColView(2), 2) != 0 {
 			t.Error("a masked logit was refitted")
 		}
 	}
