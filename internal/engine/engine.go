@@ -17,6 +17,7 @@ type Engine struct {
 	Providers []ort.Provider    // in order of preference; none means the CPU
 	Provider  map[string]string // options of the first of Providers
 	Plain     bool              // run nodes one by one as they stand, without ONNX Runtime's rewriting
+	Memo      *Memo             // what is known of models that were looked at or run as they stand; nil for nothing
 	Spare     *Cores            // cores besides those of Threads that Sweep may use while they are free; nil for none
 
 	workers int // of Sweep; 0 counts as 1

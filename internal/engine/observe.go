@@ -1,15 +1,10 @@
 package engine
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"slices"
-	"unsafe"
 
 	"nuwa/graph"
-	"nuwa/internal/fault"
-	"nuwa/internal/ort"
 )
 
 // Observation is what running a model at several batch sizes showed.
@@ -46,7 +41,7 @@ func (e *Engine) observe(ctx context.Context, m *graph.Model, types map[string]g
 	names []string, seed uint64, batches []int) (*Observation, error) {
 	if types == nil {
 		var err error
-		if types, err = typesOf(m); err != nil {
+		if types, err = e.typesOf(m); err != nil {
 			return nil, err
 		}
 	}
@@ -94,7 +89,7 @@ func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, fe
 	}
 	var err error
 	if slices.ContainsFunc(names, func(name string) bool { return types[name] == graph.Undefined }) {
-		if types, err = typesOf(m); err != nil {
+		if types, err = e.typesOf(m); err != nil {
 			return nil, err
 		}
 	}
@@ -109,17 +104,12 @@ func (e *Engine) Compute(ctx context.Context, m *graph.Model, names []string, fe
 	if len(p.model.Graph.Outputs()) == 0 {
 		return all, nil
 	}
-	s, err := e.openLight(p.model)
+	outs, err := e.Runs(ctx, p.model, feeds...)
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
-	for i, f := range feeds {
-		outs, err := s.Run(ctx, f, nil)
-		if err != nil {
-			return nil, err
-		}
-		if all[i], err = p.elements(outs); err != nil {
+	for i := range feeds {
+		if all[i], err = p.elements(outs[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -213,26 +203,18 @@ func (p *probe) output(v *graph.Value, typ graph.DType) string {
 
 // run runs what was asked of m at each batch size.
 func (p *probe) run(ctx context.Context, e *Engine, m *graph.Model, batches []int, seed uint64) ([]map[string]*graph.Tensor, error) {
-	seen := make([]map[string]*graph.Tensor, len(batches))
+	feeds := make([]map[string]*graph.Tensor, len(batches))
 	if len(p.model.Graph.Outputs()) == 0 {
-		return seen, nil
+		return feeds, nil
 	}
 	Trim(p.model.Graph)
-	s, err := e.openLight(p.model)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
 	for i, b := range batches {
-		feeds, err := Inputs(m, b, seed)
-		if err != nil {
-			return nil, err
-		}
-		if seen[i], err = s.Run(ctx, feeds, nil); err != nil {
+		var err error
+		if feeds[i], err = Inputs(m, b, seed); err != nil {
 			return nil, err
 		}
 	}
-	return seen, nil
+	return e.Runs(ctx, p.model, feeds...)
 }
 
 // sizes adds to found the dimensions that runs showed.
@@ -312,101 +294,9 @@ func (p *probe) elements(outs map[string]*graph.Tensor) (map[string]*graph.Tenso
 				return nil, err
 			}
 		}
+		t = t.Clone() // the outputs may be a Memo's
 		t.Dims = dims
 		values[name] = t
 	}
 	return values, nil
-}
-
-// liftBytes is the size from which a weight is handed over at each run.
-const liftBytes = 64 << 10
-
-// openLight prepares m, which it may change, to be run as it stands. The large
-// weights are handed over with every run, so that the session holds no copy of
-// them. Where ONNX Runtime needs to know a weight when it loads the model, the
-// session holds the weights after all.
-func (e *Engine) openLight(m *graph.Model) (*ort.Session, error) {
-	plain := Engine{Threads: e.Threads, Plain: true}
-	s, lifted, err := plain.openLifted(m)
-	if err != nil && lifted && fault.KindOf(err) == fault.Runtime {
-		if s, again := plain.open(m, ort.Options{}); again == nil {
-			return s, nil
-		}
-	}
-	return s, err
-}
-
-// openLifted opens m such that the large weights are handed over with every
-// run. lifted is false where there are none.
-func (e *Engine) openLifted(m *graph.Model) (s *ort.Session, lifted bool, err error) {
-	c := m.Clone()
-	weights, err := lift(c.Graph)
-	if err != nil {
-		return nil, false, err
-	}
-	s, err = e.open(c, ort.Options{Weights: weights})
-	return s, len(weights) > 0, err
-}
-
-// lift makes inputs of the large weights of g and returns their tensors.
-func lift(g *graph.Graph) (map[string]*graph.Tensor, error) {
-	weights := map[string]*graph.Tensor{}
-	for _, v := range append([]*graph.Value(nil), g.Consts()...) {
-		t := v.Const()
-		if t == nil || len(t.Data) < liftBytes || t.Type.Bits() < 8 || len(t.Dims) == 0 || !liftable(v) {
-			continue
-		}
-		dims := make([]graph.Dim, len(t.Dims))
-		for i, d := range t.Dims {
-			dims[i] = graph.Fixed(d)
-		}
-		in := g.AddInput(g.UniqueName(v.Name()+"_lifted"), graph.TensorType(t.Type, dims...))
-		v.ReplaceUses(in)
-		if err := g.RemoveConst(v); err != nil {
-			return nil, fmt.Errorf("handing over the weight %q: %w", v.Name(), err)
-		}
-		weights[in.Name()] = aligned(t)
-	}
-	return weights, nil
-}
-
-// Align copies the large weights of m to addresses that ONNX Runtime can read
-// from, once instead of for every session. Weights inside a model file lie
-// anywhere; those in a data file are aligned. It reports whether any was copied.
-func Align(m *graph.Model) bool {
-	copied := false
-	for _, v := range m.Graph.Consts() {
-		t := v.Default()
-		if t == nil || len(t.Data) < liftBytes {
-			continue
-		}
-		if c := aligned(t); c != t {
-			v.SetConst(c)
-			copied = true
-		}
-	}
-	return copied
-}
-
-// aligned returns t with its elements at an address that ONNX Runtime can read
-// from, copying them once instead of at every run.
-func aligned(t *graph.Tensor) *graph.Tensor {
-	if uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%8 == 0 {
-		return t
-	}
-	c := t.Clone()
-	c.Data = bytes.Clone(t.Data)
-	return c
-}
-
-// liftable reports whether only ONNX's own operators read v. Kernels of other
-// domains rely on weights being known when the model is loaded, and do not
-// always check.
-func liftable(v *graph.Value) bool {
-	for _, n := range v.Users() {
-		if !n.Is(n.Op) {
-			return false
-		}
-	}
-	return true
 }

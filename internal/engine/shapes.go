@@ -2,11 +2,9 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 
 	"nuwa/exporter"
 	"nuwa/graph"
@@ -77,7 +75,7 @@ func (e *Engine) Shapes(ctx context.Context, m *graph.Model) (*Shapes, error) {
 	batches := Batches(m, 1, 2, 3)
 	known := sizes{}
 	var types map[string]graph.DType
-	inferred, _ := infer(m, batches...) // of what went wrong, a run will tell
+	inferred, _ := e.infer(m, batches...) // of what went wrong, a run will tell
 	for i, infos := range inferred {
 		types = elemTypes(infos)
 		for name, info := range infos {
@@ -121,7 +119,7 @@ func (s sizes) fit(batches []int, types map[string]graph.DType) *Shapes {
 // knows of each before it has run, for inputs of each of the given batch sizes, 0
 // alone for an open one. Nothing is known of values that are no tensors. The large
 // weights are left out, unless ONNX Runtime needs to know one of them.
-func infer(m *graph.Model, batches ...int) ([]map[string]ort.Info, error) {
+func (e *Engine) infer(m *graph.Model, batches ...int) ([]map[string]ort.Info, error) {
 	if err := Safe(m); err != nil {
 		return nil, err
 	}
@@ -161,7 +159,7 @@ func infer(m *graph.Model, batches ...int) ([]map[string]ort.Info, error) {
 			infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem, Dims: dims}
 		}
 		if len(c.Graph.Outputs()) > 0 {
-			outputs, err := outputsOf(c, light, len(weights) > 0)
+			outputs, err := e.outputsOf(c, light, len(weights) > 0)
 			if err != nil {
 				return nil, err
 			}
@@ -187,12 +185,12 @@ func fixed(v *graph.Value, batch int) (*graph.Type, error) {
 
 // outputsOf returns what ONNX Runtime infers of m's outputs, from light, which is m
 // without its large weights, if any were lifted.
-func outputsOf(m, light *graph.Model, lifted bool) (map[string]ort.Info, error) {
+func (e *Engine) outputsOf(m, light *graph.Model, lifted bool) (map[string]ort.Info, error) {
 	data, err := exporter.Encode(light)
 	if err != nil {
 		return nil, err
 	}
-	outputs, err := inferred.of(data)
+	outputs, err := e.Memo.inferred(data)
 	if lifted && fault.KindOf(err) == fault.Runtime {
 		if data, err = exporter.Encode(m); err == nil {
 			outputs, err = ort.Outputs(data, ort.Options{})
@@ -201,52 +199,18 @@ func outputsOf(m, light *graph.Model, lifted bool) (map[string]ort.Info, error) 
 	return outputs, err
 }
 
-// inferred serves all engines: what is inferred depends on the model alone.
-var inferred memo
-
-// memo holds what was inferred of models lately: passes ask again and again.
-type memo struct {
-	mu    sync.Mutex
-	known map[[sha256.Size]byte]map[string]ort.Info
-}
-
-// memoModels is how many models a memo holds at most.
-const memoModels = 64
-
-// of returns ort.Outputs of a serialized model.
-func (m *memo) of(model []byte) (map[string]ort.Info, error) {
-	key := sha256.Sum256(model)
-	m.mu.Lock()
-	found := m.known[key]
-	m.mu.Unlock()
-	if found != nil {
-		return found, nil
-	}
-	found, err := ort.Outputs(model, ort.Options{})
-	if err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.known == nil || len(m.known) >= memoModels {
-		m.known = map[[sha256.Size]byte]map[string]ort.Info{}
-	}
-	m.known[key] = found
-	return found, nil
-}
-
 // Load loads m without running it.
 func (e *Engine) Load(m *graph.Model) error {
-	_, err := typesOf(m)
+	_, err := e.typesOf(m)
 	return err
 }
 
 // typesOf returns the element types of all values of m. They are asked for at a
 // batch of one, as sizes are, so that one answer serves both.
-func typesOf(m *graph.Model) (map[string]graph.DType, error) {
-	infos, err := infer(m, 1)
+func (e *Engine) typesOf(m *graph.Model) (map[string]graph.DType, error) {
+	infos, err := e.infer(m, 1)
 	if err != nil { // of inputs of other sizes, maybe
-		infos, err = infer(m, 0)
+		infos, err = e.infer(m, 0)
 	}
 	if err != nil {
 		return nil, err

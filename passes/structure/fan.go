@@ -142,14 +142,14 @@ func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) (ag
 		return false, err
 	}
 	channels := src[0][t.axis]
-	layouts := map[*graph.Tensor]func() (*layout, error){} // many values are one rearrangement, or on the way to several leaves
 	layoutOf := func(v *graph.Value) (*layout, error) {
-		found := layouts[codes[0][v]]
+		key := arrival{codes[0][v], t.axis}
+		found := f.layouts[key]
 		if found == nil {
 			found = sync.OnceValues(func() (*layout, error) {
 				return decodeTwice([2]*graph.Tensor{codes[0][v], codes[1][v]}, src, t.axis)
 			})
-			layouts[codes[0][v]] = found
+			f.layouts[key] = found
 		}
 		return found()
 	}
@@ -177,6 +177,14 @@ func (f *finder) decodeFan(ctx context.Context, t *fan, sizes []engine.Size) (ag
 		}
 	}
 	return again, nil
+}
+
+// arrival is where the numbers of a fan's root arrive, and the root's axis of
+// channels. Many values are one rearrangement, or on the way to several leaves, or
+// in another block what they are in this one.
+type arrival struct {
+	codes *graph.Tensor // at the first batch size
+	axis  int
 }
 
 // decodeTwice decodes the codes of one value at two batch sizes into one
@@ -230,6 +238,8 @@ func (f *finder) trace(ctx context.Context, t *fan, sizes []engine.Size, src [2]
 			dims[i] = graph.Fixed(s.Fixed)
 		}
 	}
+	names := 0
+	name := func() string { names++; return fmt.Sprintf("v%d", names) } // the same in blocks that are
 	in := g.AddInput("codes", graph.TensorType(graph.Int64, dims...))
 	copies := map[*graph.Value]*graph.Value{t.root: in}
 	done := map[*graph.Node]bool{}
@@ -246,7 +256,7 @@ func (f *finder) trace(ctx context.Context, t *fan, sizes []engine.Size, src [2]
 		}
 		if !done[n] {
 			done[n] = true
-			c := g.NewNode(n.Op, n.Name)
+			c := g.NewNode(n.Op, "")
 			for _, a := range n.Attrs() {
 				c.SetAttr(a)
 			}
@@ -255,14 +265,14 @@ func (f *finder) trace(ctx context.Context, t *fan, sizes []engine.Size, src [2]
 				case i == 0:
 					c.SetInput(0, x)
 				case u != nil:
-					c.SetInput(i, g.AddConst(u.Name(), u.Const()))
+					c.SetInput(i, g.AddConst(name(), u.Const()))
 				}
 			}
 			for _, o := range n.Outputs() {
 				if o == nil {
 					c.AddOutput("")
 				} else {
-					copies[o] = c.AddOutput(g.UniqueName("t_" + o.Name()))
+					copies[o] = c.AddOutput(name())
 				}
 			}
 		}
@@ -274,51 +284,52 @@ func (f *finder) trace(ctx context.Context, t *fan, sizes []engine.Size, src [2]
 			wanted[v] = copyOf(v)
 		}
 	}
-	outs := map[*graph.Value]bool{}
+	asked := map[*graph.Value]bool{}
 	for _, c := range wanted {
 		if c != in {
-			outs[c] = true
+			asked[c] = true
 		}
 	}
 	for _, n := range g.Nodes() {
 		for _, o := range n.Outputs() {
-			if o != nil && outs[o] {
+			if o != nil && asked[o] {
 				g.AddOutput(o)
 			}
 		}
 	}
-	plain := engine.Engine{Threads: 1, Plain: true}
-	run := func(map[string]*graph.Tensor) (map[string]*graph.Tensor, error) { return nil, nil }
+	feeds := []map[string]*graph.Tensor{{in.Name(): f.numbered(src[0])}}
+	if !slices.Equal(src[0], src[1]) { // the batch is open
+		feeds = append(feeds, map[string]*graph.Tensor{in.Name(): f.numbered(src[1])})
+	}
+	outs := make([]map[string]*graph.Tensor, len(feeds))
 	if len(g.Outputs()) > 0 {
-		s, err := plain.Open(m)
-		if err != nil {
+		if outs, err = f.tracer.Runs(ctx, m, feeds...); err != nil {
 			return codes, fmt.Errorf("tracing the layout behind %q: %w", t.root.Name(), err)
 		}
-		defer s.Close()
-		run = func(feeds map[string]*graph.Tensor) (map[string]*graph.Tensor, error) { return s.Run(ctx, feeds, nil) }
 	}
 	for b := range src {
-		if b == 1 && slices.Equal(src[0], src[1]) { // the batch is fixed
-			codes[1] = codes[0]
-			break
-		}
-		numbers := make([]int64, graph.Elements(src[b]))
-		for i := range numbers {
-			numbers[i] = int64(i)
-		}
-		numbered := graph.NewTensor(src[b], numbers)
-		res, err := run(map[string]*graph.Tensor{"codes": numbered})
-		if err != nil {
-			return codes, fmt.Errorf("tracing the layout behind %q: %w", t.root.Name(), err)
-		}
-		codes[b] = map[*graph.Value]*graph.Tensor{t.root: numbered}
+		i := min(b, len(feeds)-1)
+		codes[b] = map[*graph.Value]*graph.Tensor{t.root: feeds[i][in.Name()]}
 		for v, c := range wanted {
-			if codes[b][v] = numbered; c != in {
-				codes[b][v] = res[c.Name()]
+			if codes[b][v] = feeds[i][in.Name()]; c != in {
+				codes[b][v] = outs[i][c.Name()]
 			}
 		}
 	}
 	return codes, nil
+}
+
+// numbered returns a tensor whose elements are their own numbers.
+func (f *finder) numbered(dims []int64) *graph.Tensor {
+	key := fmt.Sprint(dims)
+	if f.numbers[key] == nil {
+		numbers := make([]int64, graph.Elements(dims))
+		for i := range numbers {
+			numbers[i] = int64(i)
+		}
+		f.numbers[key] = graph.NewTensor(dims, numbers)
+	}
+	return f.numbers[key]
 }
 
 // affine adds to leaf's scale and shift what n, on the way to it, does to the

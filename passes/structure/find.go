@@ -48,6 +48,10 @@ type finder struct {
 	notPlain map[*graph.Node]string   // operators found out while following channels, and why
 	constant map[*graph.Value]bool    // what independent found
 	declined []Declined
+
+	tracer  engine.Engine            // of fans; those that are the same in several blocks run once
+	numbers map[string]*graph.Tensor // by dimensions
+	layouts map[arrival]func() (*layout, error)
 }
 
 // Find looks through the main graph of m, which is not changed but sorted. An
@@ -62,7 +66,8 @@ func Find(ctx context.Context, eng *engine.Engine, m *graph.Model) (*ViT, error)
 	}
 	f := &finder{m: m, g: m.Graph, eng: eng, shapes: shapes, order: map[*graph.Node]int{},
 		byNode: map[*graph.Node]*Linear{}, fans: map[*graph.Value]*fan{}, notPlain: map[*graph.Node]string{},
-		patches: map[*graph.Value]*Linear{}, inside: map[*Linear]bool{}, whole: map[*graph.Value]bool{}}
+		patches: map[*graph.Value]*Linear{}, inside: map[*Linear]bool{}, whole: map[*graph.Value]bool{},
+		tracer: engine.Engine{Threads: 1, Memo: &engine.Memo{}}, numbers: map[string]*graph.Tensor{}, layouts: map[arrival]func() (*layout, error){}}
 	for i, n := range f.g.Nodes() {
 		f.order[n] = i
 	}
