@@ -5,8 +5,6 @@ import (
 
 	"nuwa/configs"
 	"nuwa/internal/cost"
-	"nuwa/internal/measure"
-	"nuwa/internal/modelfile"
 	"nuwa/internal/task"
 	"nuwa/passes"
 	"nuwa/passes/purify"
@@ -39,16 +37,11 @@ const (
 // estimateOf measures the base and counts from s, its cleaned model.
 func estimateOf(ctx context.Context, b *task.Base, s *passes.State, d configs.Defaults, im task.Images) (estimate, error) {
 	var e estimate
-	m, err := measure.Open(b.File.Source(), b.Eng)
+	latency, err := b.Latency(ctx)
 	if err != nil {
 		return e, err
 	}
-	defer m.Close()
-	bench, err := measure.Bench(ctx, []*measure.Model{m}, measure.BenchOptions{Image: modelfile.ImageDims(b.File.Model), Warmup: 1, Runs: 3})
-	if err != nil {
-		return e, err
-	}
-	image := bench.Models[0].Median.Seconds() / float64(max(1, bench.Batch))
+	image := latency.Seconds()
 	var squares, cubes float64 // of the widths that statistics are gathered and solved for
 	for _, x := range s.ViT.Blocks {
 		if a := x.Attention; a != nil {

@@ -3,7 +3,9 @@ package task
 import (
 	"context"
 	"sync"
+	"time"
 
+	"nuwa/internal/data"
 	"nuwa/internal/engine"
 	"nuwa/internal/files"
 	"nuwa/internal/measure"
@@ -17,11 +19,15 @@ type Base struct {
 	Eng  *engine.Engine
 	File *modelfile.File
 
+	store Memo // where what is found out about it is kept
+
 	mu         sync.Mutex
 	state      *passes.State // cleaned, with its structure found; nil until then
 	reports    []passes.Report
 	size       *measure.Size
 	digest     string
+	latency    time.Duration         // of one image; 0 until measured
+	logits     map[string]int        // by preprocessing
 	normalized map[string]normalized // by the images that decided
 }
 
@@ -35,7 +41,9 @@ func OpenBase(ctx context.Context, eng *engine.Engine, o Options) (*Base, error)
 		return nil, f.NoImages
 	}
 	o.Log.Info("base", "model", o.Model, "preprocess", f.Pre.String(), "from", f.PreFrom)
-	return &Base{Eng: eng, File: f, normalized: map[string]normalized{}}, nil
+	b := &Base{Eng: eng, File: f, logits: map[string]int{}, normalized: map[string]normalized{}}
+	b.store, err = b.memo(o)
+	return b, err
 }
 
 // Fork returns a State to learn a task on: the cleaned model, and the reports
@@ -45,7 +53,11 @@ func (b *Base) Fork(ctx context.Context, o Options) (*passes.State, []passes.Rep
 	defer b.mu.Unlock()
 	if b.state == nil {
 		s := &passes.State{Model: b.File.Model.Clone(), Engine: b.Eng, Log: o.Log, Progress: o.Progress}
-		reports, err := (&passes.Manager{}).Run(ctx, s, passes.Cleaning)
+		var reports []passes.Report
+		err := b.store.recalling(s, "runs of cleaning", func() (err error) {
+			reports, err = (&passes.Manager{}).Run(ctx, s, passes.Cleaning)
+			return err
+		})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -61,13 +73,71 @@ func (b *Base) Sizes(ctx context.Context) (measure.Size, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.size == nil {
-		size, err := modelfile.SizeOf(ctx, b.Eng, b.File.Model, b.File.Path)
+		var size measure.Size
+		err := b.store.remember("size", &size, func() (err error) {
+			size, err = modelfile.SizeOf(ctx, b.Eng, b.File.Model, b.File.Path)
+			return err
+		})
 		if err != nil {
 			return size, err
 		}
 		b.size = &size
 	}
 	return *b.size, nil
+}
+
+// Latency returns roughly how long one image takes, as it was measured once.
+func (b *Base) Latency(ctx context.Context) (time.Duration, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.latency > 0 {
+		return b.latency, nil
+	}
+	err := b.store.remember("latency", &b.latency, func() error {
+		m, err := measure.Open(b.File.Source(), b.Eng)
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		bench, err := measure.Bench(ctx, []*measure.Model{m}, measure.BenchOptions{Image: modelfile.ImageDims(b.File.Model), Warmup: 1, Runs: 3})
+		if err == nil {
+			b.latency = bench.Models[0].Median / time.Duration(max(1, bench.Batch))
+		}
+		return err
+	})
+	return b.latency, err
+}
+
+// Logits returns how many logits the model gives for images that are prepared as
+// f says, the first of set or, without one, noise.
+func (b *Base) Logits(ctx context.Context, f *modelfile.File, set *data.Set) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := "logits for " + f.Pre.String()
+	if n, ok := b.logits[key]; ok {
+		return n, nil
+	}
+	var n int
+	err := b.store.remember(key, &n, func() error {
+		m, err := measure.Open(f.Source(), b.Eng)
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		images, err := measure.Noise(m, 1, 1)
+		if err != nil && set == nil {
+			return err
+		}
+		if set != nil {
+			images = measure.FromSet(set, f.Pre)
+		}
+		n, err = m.Logits(ctx, images)
+		return err
+	})
+	if err == nil {
+		b.logits[key] = n
+	}
+	return n, err
 }
 
 // SHA256 returns the digest of the file.

@@ -7,7 +7,6 @@ import (
 
 	"nuwa/internal/data"
 	"nuwa/internal/fault"
-	"nuwa/internal/measure"
 	"nuwa/internal/modelfile"
 	"nuwa/internal/ranking"
 )
@@ -21,19 +20,7 @@ func (t *Task) findClasses(ctx context.Context) error {
 		t.Notes = append(t.Notes, "the model does not take images, so neither accuracy nor latency is measured")
 		return nil
 	}
-	m, err := measure.Open(t.File.Source(), t.Eng)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	noise, err := measure.Noise(m, 1, 1)
-	if err != nil && t.Set == nil {
-		return err
-	}
-	if t.Set != nil {
-		noise = measure.FromSet(t.Set, t.File.Pre)
-	}
-	logits, err := m.Logits(ctx, noise)
+	logits, err := t.Logits(ctx, t.File, t.Set)
 	if err != nil {
 		return t.withoutClasses(ctx, err)
 	}

@@ -96,7 +96,11 @@ func (t *Task) Learn(ctx context.Context, list []passes.Pass) error {
 	if t.Sharing != nil {
 		s.Memo = t.Sharing
 	}
-	reports, err := (&passes.Manager{}).Run(ctx, s, list)
+	var reports []passes.Report
+	err = t.Store.recalling(s, "runs of learning", func() (err error) {
+		reports, err = (&passes.Manager{}).Run(ctx, s, list)
+		return err
+	})
 	t.State, t.Reports = s, slices.Concat(cleaning, reports)
 	return err
 }
