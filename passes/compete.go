@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
-
 	"nuwa/internal/fault"
 	"nuwa/passes/allocate"
 	"nuwa/passes/attention"
@@ -148,13 +146,9 @@ func (s *State) paths() ([]*mlp.Path, error) {
 	}
 	sites := s.hiddenSites()
 	out := make([]*mlp.Path, len(sites))
-	var work errgroup.Group
-	work.SetLimit(2) // each holds a matrix as large as the moments
-	for i, m := range sites {
-		work.Go(func() (err error) {
-			out[i], err = s.Hidden[i].Path(m, s.ViT.Shapes)
-			return err
-		})
-	}
-	return out, work.Wait()
+	err := abreast(len(sites), func(i int) int { return sites[i].Hidden }, func(i int) (err error) {
+		out[i], err = s.Hidden[i].Path(sites[i], s.ViT.Shapes)
+		return err
+	})
+	return out, err
 }

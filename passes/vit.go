@@ -3,6 +3,9 @@ package passes
 import (
 	"context"
 	"fmt"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"nuwa/internal/engine"
 	"nuwa/internal/linalg"
@@ -32,12 +35,11 @@ func runDecompose(ctx context.Context, s *State) (string, error) {
 		return counted(len(s.Spectra), "attentions decomposed"), err
 	}
 	s.Spectra = make([]*attention.Spectrum, len(s.ViT.Attentions))
-	for i, a := range s.ViT.Attentions {
-		if s.Spectra[i], err = attention.DecomposeWeighted(a, s.Evidence[i]); err != nil {
-			return "", fmt.Errorf("attention %d: %w", i, err)
-		}
-	}
-	return counted(len(s.Spectra), "attentions decomposed on data"), nil
+	err = s.eachAttention(func(i int, a *structure.Attention) (err error) {
+		s.Spectra[i], err = attention.DecomposeWeighted(a, s.Evidence[i])
+		return err
+	})
+	return counted(len(s.Spectra), "attentions decomposed on data"), err
 }
 
 // orderHeads finds out in which order the heads of each attention may go.
@@ -46,16 +48,23 @@ func (s *State) orderHeads() error {
 	if s.Options.Recipe.Allocate != AllocateSensitivity || s.Options.Recipe.Moves == MovesWidths {
 		return nil
 	}
-	for i, a := range s.ViT.Attentions {
-		if a.QKReason != "" || a.VOReason != "" {
-			continue
+	return s.eachAttention(func(i int, a *structure.Attention) (err error) {
+		if a.QKReason == "" && a.VOReason == "" {
+			s.Heads[i], err = attention.NewHeads(a, s.Evidence[i], s.ViT.Shapes)
 		}
-		var err error
-		if s.Heads[i], err = attention.NewHeads(a, s.Evidence[i], s.ViT.Shapes); err != nil {
+		return err
+	})
+}
+
+// eachAttention calls solve for all attentions, side by side.
+func (s *State) eachAttention(solve func(i int, a *structure.Attention) error) error {
+	width := func(int) int { return max(1, s.ViT.Dim) }
+	return abreast(len(s.ViT.Attentions), width, func(i int) error {
+		if err := solve(i, s.ViT.Attentions[i]); err != nil {
 			return fmt.Errorf("attention %d: %w", i, err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // orderNeurons finds out in which order the neurons of hidden layers may go, for
@@ -210,34 +219,61 @@ func within(sites []*structure.MLP, bytes int) int {
 	return len(sites)
 }
 
-// pruneHidden chooses the neurons of layers and refits.
+// pruneHidden chooses the neurons of layers and refits. Layers are solved side by
+// side, then applied in order.
 func (s *State) pruneHidden(layers []hiddenLayer) error {
-	for _, l := range layers {
+	keeps, fits := make([][]int, len(layers)), make([]*linalg.Fit, len(layers))
+	err := abreast(len(layers), func(i int) int { return layers[i].site.Hidden }, func(i int) (err error) {
+		l := layers[i]
 		if s.Widths[l.block].Hidden == 0 {
-			if err := l.site.Second.Fix(s.Model.Graph, l.evidence.Moments); err != nil {
-				return fmt.Errorf("block %d: %w", l.block, err)
-			}
-			continue
+			return nil
 		}
-		keep, err := s.choose(l)
+		if keeps[i], err = s.choose(l); err == nil && s.Options.Recipe.Reconstruct != ReconstructNone {
+			fits[i], err = mlp.Refit(l.site, l.evidence.Moments, keeps[i], s.refitOptions())
+		}
 		if err != nil {
 			return fmt.Errorf("block %d: %w", l.block, err)
 		}
-		if s.Options.Recipe.Reconstruct == ReconstructNone {
-			if err := mlp.Take(s.Model, l.site, keep); err != nil {
-				return fmt.Errorf("block %d: %w", l.block, err)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, l := range layers {
+		switch {
+		case keeps[i] == nil:
+			err = l.site.Second.Fix(s.Model.Graph, l.evidence.Moments)
+		case fits[i] == nil:
+			err = mlp.Take(s.Model, l.site, keeps[i])
+		default:
+			err = mlp.Apply(s.Model, l.site, keeps[i], fits[i])
+			if fits[i].Cond.Ill() {
+				s.note("block %d: the refit of the hidden layer is %s", l.block, fits[i].Cond)
 			}
-			continue
 		}
-		fit, err := mlp.Prune(s.Model, l.site, l.evidence.Moments, keep, s.refitOptions())
 		if err != nil {
 			return fmt.Errorf("block %d: %w", l.block, err)
-		}
-		if fit.Cond.Ill() {
-			s.note("block %d: the refit of the hidden layer is %s", l.block, fit.Cond)
 		}
 	}
 	return nil
+}
+
+// abreastBytes is how much memory matrices may take that are solved side by side.
+const abreastBytes = 2 << 30
+
+// abreast calls solve for 0 to n−1, as many at once as there are cores, and fewer
+// where the matrices of the widest, width(i) in order, take too much memory.
+func abreast(n int, width func(i int) int, solve func(i int) error) error {
+	most := runtime.GOMAXPROCS(0)
+	for i := range n {
+		most = min(most, max(1, abreastBytes/(4*8*width(i)*width(i)))) // the moments, and what becomes of them
+	}
+	var work errgroup.Group
+	work.SetLimit(most)
+	for i := range n {
+		work.Go(func() error { return solve(i) })
+	}
+	return work.Wait()
 }
 
 // refitOptions say how linear maps are refitted, by the recipe's rule.

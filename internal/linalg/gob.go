@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 var errTruncated = errors.New("moments that are cut off")
@@ -20,8 +22,8 @@ func (m *Moments) GobEncode() ([]byte, error) {
 		put(math.Float64bits(x))
 	}
 	for i := range e {
-		for j := i; j < e; j++ {
-			put(math.Float64bits(m.Gram.At(i, j)))
+		for _, x := range upper(m.Gram, i) {
+			put(math.Float64bits(x))
 		}
 	}
 	return out, nil
@@ -47,9 +49,17 @@ func (m *Moments) GobDecode(text []byte) error {
 		m.Sum[j] = math.Float64frombits(next())
 	}
 	for i := range int(e) {
-		for j := i; j < int(e); j++ {
-			m.Gram.SetSym(i, j, math.Float64frombits(next()))
+		row := upper(m.Gram, i)
+		for j := range row {
+			row[j] = math.Float64frombits(binary.LittleEndian.Uint64(text[8*j:]))
 		}
+		text = text[8*len(row):]
 	}
 	return nil
+}
+
+// upper returns row i of s from its diagonal on.
+func upper(s *mat.SymDense, i int) []float64 {
+	raw := s.RawSymmetric()
+	return raw.Data[i*raw.Stride+i : i*raw.Stride+raw.N]
 }

@@ -50,7 +50,16 @@ func Taps(shapes *engine.Shapes, sites []*structure.MLP) ([]calibrate.Tap, error
 // Prune keeps the hidden neurons in keep, ascending, and refits the second map
 // to the full layer's output.
 func Prune(m *graph.Model, site *structure.MLP, moments *linalg.Moments, keep []int, o linalg.Options) (*linalg.Fit, error) {
-	w, b, err := site.Second.Weight()
+	fit, err := Refit(site, moments, keep, o)
+	if err != nil {
+		return nil, err
+	}
+	return fit, Apply(m, site, keep, fit)
+}
+
+// Refit returns how the neurons in keep, ascending, stand in for the full layer.
+func Refit(site *structure.MLP, moments *linalg.Moments, keep []int, o linalg.Options) (*linalg.Fit, error) {
+	w, _, err := site.Second.Weight()
 	if err != nil {
 		return nil, err
 	}
@@ -58,13 +67,22 @@ func Prune(m *graph.Model, site *structure.MLP, moments *linalg.Moments, keep []
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", site.Second.Node, err)
 	}
+	return fit, nil
+}
+
+// Apply keeps the neurons in keep, refitted.
+func Apply(m *graph.Model, site *structure.MLP, keep []int, fit *linalg.Fit) error {
+	_, b, err := site.Second.Weight()
+	if err != nil {
+		return err
+	}
 	if site.Second.B == nil && fit.Shift == nil {
 		b = nil
 	}
 	for i, s := range fit.Shift {
 		b[i] += s
 	}
-	return fit, site.Rebuild(m, keep, mat.DenseCopyOf(fit.W.T()), b)
+	return site.Rebuild(m, keep, mat.DenseCopyOf(fit.W.T()), b)
 }
 
 // Take keeps the hidden neurons in keep, ascending, and leaves the weights of
