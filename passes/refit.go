@@ -10,6 +10,7 @@ import (
 	"nuwa/graph"
 	"nuwa/internal/engine"
 	"nuwa/passes/calibrate"
+	"nuwa/passes/norms"
 	"nuwa/passes/refit"
 	"nuwa/passes/structure"
 )
@@ -69,20 +70,22 @@ func runRefit(ctx context.Context, s *State) (string, error) {
 	return fmt.Sprintf("classifier refitted to %s with a ridge of %g", by.Target, by.Ridge), nil
 }
 
-// quickMACs is the cost per sample from which it pays to fuse a model before it
-// runs over refitSamples.
+// quickMACs is the cost per sample from which it pays to fuse attention and
+// activations before a model runs over refitSamples.
 const quickMACs = 500e6
 
-// quick returns a model that computes the value called name alone, in the
-// operators that ONNX Runtime is fastest at; s's own where that cannot be had or
-// does not pay.
+// quick returns a model that computes the value called name alone, in operators
+// that ONNX Runtime is faster at; in s's own where that cannot be had.
 func (s *State) quick(ctx context.Context, name string) *graph.Model {
-	if s.BaseCost.MACs < quickMACs {
-		return s.Model
-	}
 	m, err := engine.Tap(s.Model, name)
 	if err != nil {
 		return s.Model
+	}
+	if s.BaseCost.MACs < quickMACs {
+		if shapes, err := s.Engine.Shapes(ctx, m); err == nil {
+			norms.Spell(m, shapes)
+		}
+		return m
 	}
 	fast := &State{Model: m, Engine: s.Engine}
 	if _, err := (&Manager{SkipProof: true}).Run(ctx, fast, Lower(Lowering{Clean: true, Fuse: "ort", FastNorms: true})); err != nil {
