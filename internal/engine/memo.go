@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"nuwa/exporter"
 	"nuwa/graph"
 	"nuwa/internal/fault"
@@ -156,10 +158,16 @@ func (e *Engine) Runs(ctx context.Context, m *graph.Model, feeds ...map[string]*
 		}
 		defer s.Close()
 		all := make([]map[string]*graph.Tensor, len(feeds))
+		var work errgroup.Group
+		work.SetLimit(2) // which is how many there are in most cases
 		for i, f := range feeds {
-			if all[i], err = s.Run(ctx, f, nil); err != nil {
-				return nil, err
-			}
+			work.Go(func() (err error) {
+				all[i], err = s.Run(ctx, f, nil)
+				return err
+			})
+		}
+		if err := work.Wait(); err != nil {
+			return nil, err
 		}
 		return all, nil
 	}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"nuwa/exporter"
 	"nuwa/graph"
 	"nuwa/internal/fault"
@@ -139,35 +141,46 @@ func (e *Engine) infer(m *graph.Model, batches ...int) ([]map[string]ort.Info, e
 	if err != nil {
 		return nil, err
 	}
-	var all []map[string]ort.Info
-	for _, b := range batches {
-		if b > 0 {
-			for _, v := range Feeds(m) {
-				typ, err := fixed(v, b)
-				if err != nil {
-					return nil, err
-				}
-				c.Graph.Value(v.Name()).Type, light.Graph.Value(v.Name()).Type = typ, typ
-			}
-		}
-		infos := map[string]ort.Info{}
-		for _, v := range c.Graph.Inputs() {
-			if v.Type == nil || v.Type.Kind != graph.TensorKind {
-				continue
-			}
-			dims, _ := v.Type.Dims()
-			infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem, Dims: dims}
-		}
-		if len(c.Graph.Outputs()) > 0 {
-			outputs, err := e.outputsOf(c, light, len(weights) > 0)
+	all := make([]map[string]ort.Info, len(batches))
+	var work errgroup.Group
+	for i, b := range batches {
+		work.Go(func() (err error) {
+			all[i], err = e.inferAt(b, c.Clone(), light.Clone(), len(weights) > 0)
+			return err
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// inferAt is infer at one batch size, of a copy of the model that returns every
+// value, and of the same without its large weights, if any were lifted.
+func (e *Engine) inferAt(batch int, m, light *graph.Model, lifted bool) (map[string]ort.Info, error) {
+	if batch > 0 {
+		for _, v := range Feeds(m) {
+			typ, err := fixed(v, batch)
 			if err != nil {
 				return nil, err
 			}
-			maps.Copy(infos, outputs)
+			v.Type, light.Graph.Value(v.Name()).Type = typ, typ
 		}
-		all = append(all, infos)
 	}
-	return all, nil
+	infos := map[string]ort.Info{}
+	for _, v := range m.Graph.Inputs() {
+		if v.Type == nil || v.Type.Kind != graph.TensorKind {
+			continue
+		}
+		dims, _ := v.Type.Dims()
+		infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem, Dims: dims}
+	}
+	if len(m.Graph.Outputs()) == 0 {
+		return infos, nil
+	}
+	outputs, err := e.outputsOf(m, light, lifted)
+	maps.Copy(infos, outputs)
+	return infos, err
 }
 
 // fixed returns the type of the input v at a batch size.
