@@ -65,9 +65,12 @@ func (s *State) sense(ctx context.Context, what string, ask calibrate.Ask, momen
 		w.settle(&calibrate.Senses{})
 		return 0, nil
 	}
-	var of *calibrate.Senses
-	err := s.remember(what, &of, func() (err error) {
-		of, err = calibrate.Sense(ctx, s.Engine, s.Model, ask, w.list, s.Feeds)
+	of := &calibrate.Senses{}
+	err := s.remember(what, of, func() error {
+		found, err := calibrate.Sense(ctx, s.Engine, s.Model, ask, w.list, s.Feeds)
+		if err == nil {
+			*of = *found
+		}
 		return err
 	})
 	if err != nil {

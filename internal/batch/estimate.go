@@ -53,17 +53,13 @@ func estimateOf(ctx context.Context, b *task.Base, s *passes.State, d configs.De
 			squares, cubes = squares+h*h, cubes+h*h*h
 		}
 	}
-	shapes, err := b.Eng.Shapes(ctx, s.Model)
-	if err != nil {
-		return e, err
-	}
 	weights := int64(0)
 	for _, v := range s.Model.Graph.Consts() {
 		if t := v.Default(); t != nil {
 			weights += int64(len(t.Data))
 		}
 	}
-	activations := cost.PeakMemory(s.Model, shapes) - weights
+	activations := cost.PeakMemory(s.Model, s.ViT.Shapes) - weights
 	statistics := int64(8 * squares)
 	count := float64(d.Images)
 	if count == 0 {

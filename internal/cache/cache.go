@@ -54,6 +54,13 @@ const ending = ".entry"
 // path returns where the entry of a digest lies.
 func (c *Cache) path(digest string) string { return filepath.Join(c.Dir, digest[:2], digest+ending) }
 
+// Streamed is a value that is kept piece by piece, which gob is faster at than at
+// large values.
+type Streamed interface {
+	EncodeTo(*gob.Encoder) error
+	DecodeFrom(*gob.Decoder) error
+}
+
 // Load fills into, a pointer, with what was saved under key and reports whether
 // there was anything. A use keeps the entry from being pruned as an old one.
 func (c *Cache) Load(key Key, into any) bool {
@@ -63,7 +70,12 @@ func (c *Cache) Load(key Key, into any) bool {
 	digest := key.Digest()
 	_, content, err := read(c.path(digest), true)
 	if err == nil {
-		err = gob.NewDecoder(bytes.NewReader(content)).Decode(into)
+		from := gob.NewDecoder(bytes.NewReader(content))
+		if s, ok := into.(Streamed); ok {
+			err = s.DecodeFrom(from)
+		} else {
+			err = from.Decode(into)
+		}
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -86,7 +98,14 @@ func (c *Cache) Save(key Key, what string, value any) error {
 		return nil
 	}
 	var content bytes.Buffer
-	if err := gob.NewEncoder(&content).Encode(value); err != nil {
+	var err error
+	to := gob.NewEncoder(&content)
+	if s, ok := value.(Streamed); ok {
+		err = s.EncodeTo(to)
+	} else {
+		err = to.Encode(value)
+	}
+	if err != nil {
 		return &fault.Error{Kind: fault.Internal, Where: "cache: " + what, Err: err}
 	}
 	path := c.path(key.Digest())

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"bytes"
+	"encoding/gob"
 	"fmt"
 	"log/slog"
 	"os"
@@ -42,6 +43,46 @@ func TestLoadWhatWasSaved(t *testing.T) {
 	var none *cache.Cache
 	if err := none.Save(cache.Key{"k"}, "", kept); err != nil || none.Load(cache.Key{"k"}, &got) {
 		t.Error("no cache keeps something")
+	}
+}
+
+// pieces are kept one by one.
+type pieces []string
+
+func (p *pieces) EncodeTo(to *gob.Encoder) error {
+	for _, s := range append(*p, "") {
+		if err := to.Encode(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pieces) DecodeFrom(from *gob.Decoder) error {
+	for *p = nil; ; {
+		var s string
+		if err := from.Decode(&s); s == "" || err != nil {
+			return err
+		}
+		*p = append(*p, s)
+	}
+}
+
+func TestStreamed(t *testing.T) {
+	c := &cache.Cache{Dir: t.TempDir()}
+	key, want := cache.Key{"k"}, pieces{"a", "b", "c"}
+	if err := c.Save(key, "pieces", &want); err != nil {
+		t.Fatal(err)
+	}
+	var got pieces
+	if !c.Load(key, &got) || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if err := c.Save(key, "no end", "d"); err != nil {
+		t.Fatal(err)
+	}
+	if c.Load(key, &got) {
+		t.Errorf("an entry that is cut off gives %q", got)
 	}
 }
 

@@ -26,11 +26,17 @@ type Memo struct {
 	mu      sync.Mutex
 	infos   map[digest]map[string]ort.Info
 	runs    map[digest][]map[string]*graph.Tensor
-	digests map[*graph.Tensor]digest // of weights and inputs, which many models share
-	grown   bool                     // since it was loaded
+	digests map[place]digest // of the bytes of weights, which many models share
+	grown   bool             // since it was loaded
 }
 
 type digest = [sha256.Size]byte
+
+// place is where bytes lie.
+type place struct {
+	first *byte
+	n     int
+}
 
 // savedBytes is the size up to which the results of runs are worth saving.
 const savedBytes = 1 << 20
@@ -125,25 +131,30 @@ func (m *Memo) inferred(model []byte) (map[string]ort.Info, error) {
 	return recall(m, &m.infos, key, find)
 }
 
-// of returns the digest of t.
+// of returns the digest of t. That of bytes is kept by where they lie: no one changes
+// the elements of a tensor.
 func (m *Memo) of(t *graph.Tensor) digest {
-	m.mu.Lock()
-	d, ok := m.digests[t]
-	m.mu.Unlock()
-	if ok {
-		return d
-	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%v %v %q ", t.Type, t.Dims, t.Strings)
-	h.Write(t.Data)
-	h.Sum(d[:0])
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.digests == nil {
-		m.digests = map[*graph.Tensor]digest{}
+	if len(t.Data) < liftBytes {
+		h.Write(t.Data)
+	} else {
+		at := place{&t.Data[0], len(t.Data)}
+		m.mu.Lock()
+		d, ok := m.digests[at]
+		m.mu.Unlock()
+		if !ok {
+			d = sha256.Sum256(t.Data)
+			m.mu.Lock()
+			if m.digests == nil {
+				m.digests = map[place]digest{}
+			}
+			m.digests[at] = d
+			m.mu.Unlock()
+		}
+		h.Write(d[:])
 	}
-	m.digests[t] = d
-	return d
+	return digest(h.Sum(nil))
 }
 
 // Runs runs m, node by node as it stands, on several feeds and returns all its

@@ -33,6 +33,9 @@ type Base struct {
 
 // OpenBase reads the model that o names.
 func OpenBase(ctx context.Context, eng *engine.Engine, o Options) (*Base, error) {
+	if o.Cache != "" {
+		go Program() // which takes a while
+	}
 	f, err := modelfile.OpenAny(ctx, eng, o.Preprocess, o.Labels, o.Model)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package calibrate
 
 import (
 	"context"
+	"encoding/gob"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,6 +40,38 @@ type Sensed struct {
 type Senses struct {
 	Watched []Sensed   // one per Watch
 	Kept    *mat.Dense // the value to keep, a row per sample
+}
+
+// head begins what EncodeTo writes.
+type head struct {
+	Watches int
+	Kept    *mat.Dense
+}
+
+// EncodeTo writes s watch by watch.
+func (s *Senses) EncodeTo(to *gob.Encoder) error {
+	err := to.Encode(head{len(s.Watched), s.Kept})
+	for i := range s.Watched {
+		if err == nil {
+			err = to.Encode(&s.Watched[i])
+		}
+	}
+	return err
+}
+
+// DecodeFrom reads what EncodeTo wrote.
+func (s *Senses) DecodeFrom(from *gob.Decoder) error {
+	var h head
+	err := from.Decode(&h)
+	*s = Senses{Kept: h.Kept}
+	for range h.Watches {
+		var x Sensed
+		if err == nil {
+			err = from.Decode(&x)
+		}
+		s.Watched = append(s.Watched, x)
+	}
+	return err
 }
 
 // Ask is what Sense needs to know beside the watches.
