@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"nuwa/configs"
+	"nuwa/exporter"
 	"nuwa/exporter/target"
+	"nuwa/importer"
 	"nuwa/internal/batch"
 	"nuwa/internal/derive"
 	"nuwa/internal/fault"
@@ -183,4 +185,63 @@ func preset(t *testing.T, name string) target.Target {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// A base whose weights lie in another file is another base when those change.
+func TestExternalWeightsCount(t *testing.T) {
+	dir, err := testmodels.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := importer.Load(filepath.Join(dir, "vit_vehicles.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	base := filepath.Join(work, "base.onnx")
+	if _, err := exporter.Write(m, base, exporter.Options{Weights: exporter.External}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := configs.Parse("batch.yaml", []byte(`
+base: `+base+`
+defaults: {calibration: synthetic, images: 16}
+tasks: [{name: all, classes: all}]
+sizes: [{rate: 0.4}]
+targets: [cpu]
+output: {dir: `+filepath.Join(work, "out")+`}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func() (string, []byte) {
+		r, err := batch.Run(t.Context(), batch.Options{Config: c, Cache: filepath.Join(work, "cache")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(r.Models[0].Output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Models[0].Status, text
+	}
+	_, first := run()
+	if status, _ := run(); status != batch.Kept {
+		t.Errorf("the second run: %v", status)
+	}
+	all, err := filepath.Glob(base + "?*")
+	if err != nil || len(all) != 1 {
+		t.Fatalf("beside the base lie %q, %v", all, err)
+	}
+	weights, err := os.ReadFile(all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 3; i < len(weights); i += 4 {
+		weights[i] ^= 0x80 // the sign
+	}
+	if err := os.WriteFile(all[0], weights, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, second := run(); status != batch.Made || bytes.Equal(first, second) {
+		t.Errorf("with other weights: %v, the same file %v", status, bytes.Equal(first, second))
+	}
 }

@@ -2,8 +2,10 @@ package measure
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"nuwa/graph"
 	"nuwa/internal/cost"
@@ -38,15 +40,28 @@ func SizeOf(ctx context.Context, eng *engine.Engine, g *graph.Model, path string
 
 // fileBytes returns the size of the model's file and of the files beside it
 // that hold its external data.
-func fileBytes(g *graph.Model, path string) (int64, error) {
-	files := map[string]bool{path: true}
+func fileBytes(g *graph.Model, path string) (total int64, err error) {
+	for _, f := range Files(g, path) {
+		info, err := os.Stat(f)
+		if err != nil {
+			return 0, &fault.Error{Kind: fault.IO, File: f, Where: "size of the model", Err: err}
+		}
+		total += info.Size()
+	}
+	return total, nil
+}
+
+// Files returns path, where g is, and the files beside it that hold g's external
+// data, in the order of their names.
+func Files(g *graph.Model, path string) []string {
+	external := map[string]bool{}
 	note := func(t *graph.Tensor) {
 		if t == nil || t.Storage != graph.StoreExternal {
 			return
 		}
 		for _, e := range t.External {
 			if e.Key == "location" {
-				files[filepath.Join(filepath.Dir(path), filepath.FromSlash(e.Value))] = true
+				external[filepath.Join(filepath.Dir(path), filepath.FromSlash(e.Value))] = true
 			}
 		}
 	}
@@ -62,13 +77,6 @@ func fileBytes(g *graph.Model, path string) (int64, error) {
 			}
 		}
 	}
-	var total int64
-	for f := range files {
-		info, err := os.Stat(f)
-		if err != nil {
-			return 0, &fault.Error{Kind: fault.IO, File: f, Where: "size of the model", Err: err}
-		}
-		total += info.Size()
-	}
-	return total, nil
+	delete(external, path)
+	return append([]string{path}, slices.Sorted(maps.Keys(external))...)
 }

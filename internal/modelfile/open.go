@@ -17,7 +17,8 @@ import (
 // File is a model file and what is known about feeding and reading it.
 type File struct {
 	Path    string
-	Name    string // what tables call it; "" means the path without its folder
+	Files   []string // Path, and what else holds parts of the model
+	Name    string   // what tables call it; "" means the path without its folder
 	Model   *graph.Model
 	Pre     data.Preprocess
 	PreFrom string   // where pre comes from, for people
@@ -82,7 +83,7 @@ func OpenAny(ctx context.Context, eng *engine.Engine, o Preprocess, labels, path
 	if err := engine.Safe(m); err != nil {
 		return nil, fault.InFile(path, err)
 	}
-	f := &File{Path: path, Model: m}
+	f := &File{Path: path, Files: measure.Files(m, path), Model: m}
 	if f.settled = half.Widen(m); f.settled {
 		f.Notes = append(f.Notes, "bfloat16 is computed in single precision, which ONNX Runtime's CPU knows better; weights are stored as they were")
 	}

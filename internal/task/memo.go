@@ -98,6 +98,13 @@ func (b *Base) memo(o Options) (Memo, error) {
 	if err != nil {
 		return Memo{}, err
 	}
+	for _, path := range b.File.Files[1:] { // of external data
+		more, err := files.Digest(path)
+		if err != nil {
+			return Memo{}, err
+		}
+		digest += " " + more
+	}
 	lib, err := ort.Load(o.Runtime.Library)
 	if err != nil {
 		return Memo{}, err
