@@ -144,8 +144,31 @@ func (e *Engine) infer(m *graph.Model, batches ...int) ([]map[string]ort.Info, e
 	all := make([]map[string]ort.Info, len(batches))
 	var work errgroup.Group
 	for i, b := range batches {
-		work.Go(func() (err error) {
-			all[i], err = e.inferAt(b, c.Clone(), light.Clone(), len(weights) > 0)
+		if err := fix(light, m, b); err != nil {
+			return nil, err
+		}
+		all[i] = map[string]ort.Info{}
+		for _, v := range c.Graph.Inputs() {
+			v = light.Graph.Value(v.Name())
+			if v.Type == nil || v.Type.Kind != graph.TensorKind {
+				continue
+			}
+			dims, _ := v.Type.Dims()
+			all[i][v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem, Dims: dims}
+		}
+		if len(c.Graph.Outputs()) == 0 {
+			continue
+		}
+		data, err := exporter.Encode(light)
+		if err != nil {
+			return nil, err
+		}
+		work.Go(func() error {
+			outputs, err := e.Memo.inferred(data)
+			if len(weights) > 0 && fault.KindOf(err) == fault.Runtime {
+				outputs, err = outputsOf(c.Clone(), m, b)
+			}
+			maps.Copy(all[i], outputs)
 			return err
 		})
 	}
@@ -155,32 +178,33 @@ func (e *Engine) infer(m *graph.Model, batches ...int) ([]map[string]ort.Info, e
 	return all, nil
 }
 
-// inferAt is infer at one batch size, of a copy of the model that returns every
-// value, and of the same without its large weights, if any were lifted.
-func (e *Engine) inferAt(batch int, m, light *graph.Model, lifted bool) (map[string]ort.Info, error) {
-	if batch > 0 {
-		for _, v := range Feeds(m) {
-			typ, err := fixed(v, batch)
-			if err != nil {
-				return nil, err
-			}
-			v.Type, light.Graph.Value(v.Name()).Type = typ, typ
+// outputsOf returns what ONNX Runtime infers of the outputs of c, a copy of m, at a
+// batch size.
+func outputsOf(c, m *graph.Model, batch int) (map[string]ort.Info, error) {
+	if err := fix(c, m, batch); err != nil {
+		return nil, err
+	}
+	data, err := exporter.Encode(c)
+	if err != nil {
+		return nil, err
+	}
+	return ort.Outputs(data, ort.Options{})
+}
+
+// fix gives the inputs of c, a copy of m, the sizes that they have in m at a batch
+// size, 0 leaving them as they are.
+func fix(c, m *graph.Model, batch int) error {
+	if batch == 0 {
+		return nil
+	}
+	for _, v := range Feeds(m) {
+		typ, err := fixed(v, batch)
+		if err != nil {
+			return err
 		}
+		c.Graph.Value(v.Name()).Type = typ
 	}
-	infos := map[string]ort.Info{}
-	for _, v := range m.Graph.Inputs() {
-		if v.Type == nil || v.Type.Kind != graph.TensorKind {
-			continue
-		}
-		dims, _ := v.Type.Dims()
-		infos[v.Name()] = ort.Info{Name: v.Name(), Kind: ort.TensorKind, Type: v.Type.Elem, Dims: dims}
-	}
-	if len(m.Graph.Outputs()) == 0 {
-		return infos, nil
-	}
-	outputs, err := e.outputsOf(m, light, lifted)
-	maps.Copy(infos, outputs)
-	return infos, err
+	return nil
 }
 
 // fixed returns the type of the input v at a batch size.
@@ -194,22 +218,6 @@ func fixed(v *graph.Value, batch int) (*graph.Type, error) {
 		sizes[i] = graph.Fixed(d)
 	}
 	return graph.TensorType(v.Type.Elem, sizes...), nil
-}
-
-// outputsOf returns what ONNX Runtime infers of m's outputs, from light, which is m
-// without its large weights, if any were lifted.
-func (e *Engine) outputsOf(m, light *graph.Model, lifted bool) (map[string]ort.Info, error) {
-	data, err := exporter.Encode(light)
-	if err != nil {
-		return nil, err
-	}
-	outputs, err := e.Memo.inferred(data)
-	if lifted && fault.KindOf(err) == fault.Runtime {
-		if data, err = exporter.Encode(m); err == nil {
-			outputs, err = ort.Outputs(data, ort.Options{})
-		}
-	}
-	return outputs, err
 }
 
 // Load loads m without running it.
