@@ -24,10 +24,14 @@ func (s *State) classifierOf() *structure.Linear {
 	return s.ViT.Classifiers[0].Linears[0]
 }
 
-// refitSamples limits how many calibration samples the classifier is refitted on,
-// as every size has to run them anew: on a third more, 36 models of CIFAR were no
-// more accurate on training images set apart; on a third fewer, they were less so.
-const refitSamples = 192
+// The classifier is refitted on refitSamples calibration samples, as every size has
+// to run them anew: on a third more, 36 models of CIFAR were no more accurate on
+// training images set apart; on a third fewer, they were less so. Where samples cost
+// so little that refitMACs allow for more, on those.
+const (
+	refitSamples = 192
+	refitMACs    = 20e9
+)
 
 // runRefit refits the classifier to what the base says, or to the labels, on
 // the features of the slim model. Which target and which ridge is chosen by
@@ -38,8 +42,8 @@ func runRefit(ctx context.Context, s *State) (string, error) {
 	if s.Options.Recipe.Refit == RefitNone || s.Logits == nil || l == nil || s.Options.Merge == 0 && slices.Equal(s.Widths, s.Base) {
 		return "", nil
 	}
-	features := l.Input().Name()
-	of, err := calibrate.Values(ctx, s.Engine, s.quick(ctx, features), []string{features}, calibrate.First(s.Model, s.Feeds, refitSamples))
+	features, samples := l.Input().Name(), max(refitSamples, int(refitMACs/max(1, s.BaseCost.MACs)))
+	of, err := calibrate.Values(ctx, s.Engine, s.quick(ctx, features), []string{features}, calibrate.First(s.Model, s.Feeds, samples))
 	if err != nil {
 		return "", err
 	}
