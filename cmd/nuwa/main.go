@@ -37,8 +37,7 @@ func main() {
 // run executes one command line and returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)   // a second Ctrl-C ends the process at once
+	context.AfterFunc(ctx, stop)   // a second Ctrl-C ends the process at once; one that comes after the work is done, nothing
 	signal.Ignore(syscall.SIGXFSZ) // writing past a limit on file sizes is an error like others
 	a := &app{out: stdout, err: stderr, config: newConfig()}
 	root := a.root()
