@@ -28,7 +28,7 @@ const (
 // Dgemm is C = α·op(A)·op(B) + β·C, op(A) being m×k and op(B) k×n. Where ONNX
 // Runtime cannot be had, it is gonum's.
 func (i implementation) Dgemm(tA, tB blas.Transpose, m, n, k int, alpha float64, a []float64, lda int, b []float64, ldb int, beta float64, c []float64, ldc int) {
-	if m*n*k >= largeProduct {
+	if m*n*k >= largeProduct && alpha != 0 {
 		x, y := pack(tA, m, k, a, lda), pack(tB, k, n, b, ldb)
 		if product, err := multiply(x, y); err == nil {
 			for r := range m {

@@ -52,15 +52,7 @@ func (m *Memo) GobEncode() ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	small := maps.Clone(m.runs)
-	maps.DeleteFunc(small, func(_ digest, runs []map[string]*graph.Tensor) bool {
-		n := 0
-		for _, run := range runs {
-			for _, t := range run {
-				n += len(t.Data)
-			}
-		}
-		return n > savedBytes
-	})
+	maps.DeleteFunc(small, func(_ digest, runs []map[string]*graph.Tensor) bool { return bytesOf(runs) > savedBytes })
 	var b bytes.Buffer
 	err := gob.NewEncoder(&b).Encode(saved{m.infos, small})
 	return b.Bytes(), err
@@ -76,6 +68,26 @@ func (m *Memo) GobDecode(data []byte) error {
 	defer m.mu.Unlock()
 	m.infos, m.runs = s.Infos, s.Runs
 	return nil
+}
+
+// bytesOf returns how much memory results take.
+func bytesOf(runs []map[string]*graph.Tensor) (n int) {
+	for _, run := range runs {
+		for _, t := range run {
+			n += len(t.Data)
+		}
+	}
+	return n
+}
+
+// Bytes returns how much memory the results of runs take.
+func (m *Memo) Bytes() (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, runs := range m.runs {
+		n += bytesOf(runs)
+	}
+	return n
 }
 
 // Grown reports whether m knows more than when it was loaded.

@@ -302,6 +302,10 @@ func (f *finder) trace(ctx context.Context, t *fan, sizes []engine.Size, src [2]
 		feeds = append(feeds, map[string]*graph.Tensor{in.Name(): f.numbered(src[1])})
 	}
 	outs := make([]map[string]*graph.Tensor, len(feeds))
+	if f.tracer.Memo.Bytes() > tracedBytes { // of windows, mostly, which are many and large
+		f.tracer.Memo = &engine.Memo{}
+		clear(f.layouts)
+	}
 	if len(g.Outputs()) > 0 {
 		if outs, err = f.tracer.Runs(ctx, m, feeds...); err != nil {
 			return codes, fmt.Errorf("tracing the layout behind %q: %w", t.root.Name(), err)
@@ -318,6 +322,9 @@ func (f *finder) trace(ctx context.Context, t *fan, sizes []engine.Size, src [2]
 	}
 	return codes, nil
 }
+
+// tracedBytes is how much memory traces may take that others may be like.
+const tracedBytes = 256 << 20
 
 // numbered returns a tensor whose elements are their own numbers.
 func (f *finder) numbered(dims []int64) *graph.Tensor {
