@@ -13,6 +13,9 @@
 // them need ONNX Runtime: see Doctor for where it is looked for. Errors that a
 // user can cause say where they are, what was wanted, and what to do.
 //
+// A program that imports this package has gonum's large products computed by ONNX
+// Runtime once that is loaded, unless it has chosen another BLAS (blas64.Use).
+//
 // This package only names what the packages under internal do; see
 // docs/ARCHITECTURE.md for what is where.
 package nuwa

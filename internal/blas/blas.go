@@ -4,6 +4,8 @@ import (
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas64"
 	"gonum.org/v1/gonum/blas/gonum"
+
+	"nuwa/internal/ort"
 )
 
 func init() {
@@ -25,10 +27,11 @@ const (
 	smallSystem = 64
 )
 
-// Dgemm is C = α·op(A)·op(B) + β·C, op(A) being m×k and op(B) k×n. Where ONNX
-// Runtime cannot be had, it is gonum's.
+// Dgemm is C = α·op(A)·op(B) + β·C, op(A) being m×k and op(B) k×n. It is
+// gonum's until ONNX Runtime is loaded, which is not for a product to do: a program
+// may multiply before it says which library it wants.
 func (i implementation) Dgemm(tA, tB blas.Transpose, m, n, k int, alpha float64, a []float64, lda int, b []float64, ldb int, beta float64, c []float64, ldc int) {
-	if m*n*k >= largeProduct && alpha != 0 {
+	if m*n*k >= largeProduct && alpha != 0 && ort.Loaded() {
 		x, y := pack(tA, m, k, a, lda), pack(tB, k, n, b, ldb)
 		if product, err := multiply(x, y); err == nil {
 			for r := range m {

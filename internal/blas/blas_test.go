@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas64"
 	"gonum.org/v1/gonum/blas/gonum"
+
+	"nuwa/internal/ort"
 )
 
 var own gonum.Implementation
@@ -29,6 +32,21 @@ func near(t *testing.T, what string, got, want []float64, k int) {
 			t.Fatalf("%s: element %d is %g, want %g", what, i, got[i], want[i])
 		}
 	}
+}
+
+func TestMain(m *testing.M) {
+	if ort.Loaded() {
+		panic("something has loaded ONNX Runtime unasked")
+	}
+	x := normal(rand.New(rand.NewPCG(5, 1)), 1<<16)
+	implementation{}.Dgemm(blas.NoTrans, blas.NoTrans, 256, 256, 256, 1, x, 256, x, 256, 0, make([]float64, 1<<16), 256)
+	if ort.Loaded() {
+		panic("a product has loaded ONNX Runtime")
+	}
+	if _, err := ort.Load(""); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
 }
 
 func TestGonumUsesIt(t *testing.T) {

@@ -4,7 +4,7 @@
 //
 //	import _ "nuwa/internal/blas"
 //
-// A program that has chosen another BLAS for gonum keeps it. Equal operands
-// give equal bits, whatever the number of threads. The package may import graph,
-// internal/engine and internal/ort.
+// A program that has chosen another BLAS for gonum keeps it. Once ONNX Runtime is
+// loaded, equal operands give equal bits, whatever the number of threads. The
+// package may import graph, internal/engine and internal/ort.
 package blas

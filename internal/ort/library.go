@@ -76,6 +76,13 @@ func Load(explicit string) (*Library, error) {
 		Err: tried, Remedy: howToGet}
 }
 
+// Loaded reports whether a library is loaded.
+func Loaded() bool {
+	loaded.Lock()
+	defer loaded.Unlock()
+	return loaded.lib != nil
+}
+
 // open loads one file that exists.
 func open(path string) (*Library, error) {
 	version, err := inspect(path)
